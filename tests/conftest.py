@@ -1,0 +1,23 @@
+"""Fixtures that every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """A folder of real clips, where there is one: $VIDGAN_CLIPS, or shared/clips beside the repository."""
+    folder = Path(os.environ.get("VIDGAN_CLIPS", ROOT.parent / "shared" / "clips"))
+    if not folder.is_dir():
+        pytest.skip(f"no real clips at {folder} (set VIDGAN_CLIPS to a folder of videos)")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory):
+    """Tests never read or fill the user's own frame cache."""
+    os.environ["VIDGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -1,0 +1,38 @@
+"""A user's mistake is one line and exit status 2; a bug is a traceback."""
+
+import errno
+import sys
+
+EXIT_USER_ERROR = 2
+# sysexits.h EX_TEMPFAIL: "try again later", which schedulers can be told to requeue on.
+EXIT_INTERRUPTED = 75
+# Disk and permission troubles are the user's to mend, wherever in the code they surface.
+_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR,
+                errno.ENAMETOOLONG}
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what is wrong, in which file or flag, and what to do, in one line."""
+
+
+def script(main) -> None:
+    """Run ``main()`` as a shell command: returns its exit status to the shell and turns user errors into one line, status 2."""
+    try:
+        status = main()
+    except UserError as error:
+        status = _complain(str(error))
+    except OSError as error:
+        if error.errno not in _USER_ERRNOS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        status = _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
+    except BrokenPipeError:
+        status = 0  # the reader (head, less) went away; that is no error
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status or 0)
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USER_ERROR

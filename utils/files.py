@@ -1,0 +1,65 @@
+"""Writing files so that a reader, or a crash, never meets half of one."""
+
+import json
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def fsync_path(path: Path) -> None:
+    """Force a file's or folder's contents to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A free name in the same folder (so that a rename is atomic), hidden, with the same ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}"
+
+
+@contextmanager
+def atomic_file(path: Path):
+    """Yields a temporary path to write to; on success it is fsynced and renamed to ``path``, on an error removed."""
+    path = Path(path)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        fsync_path(temporary)
+        os.replace(temporary, path)
+        fsync_path(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path):
+    """Like :func:`atomic_file` for a folder. ``path`` must not exist yet: a rename cannot replace a full folder."""
+    path = Path(path)
+    temporary = temporary_beside(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            fsync_path(file)
+        fsync_path(temporary)
+        os.rename(temporary, path)
+        fsync_path(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
