@@ -1,0 +1,94 @@
+"""From a command line and YAML files to a dataclass; every mistake is one line (jsonargparse does the parsing)."""
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+
+from utils.errors import UserError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class _Parser(ArgumentParser):
+    def error(self, message, ex=None):
+        raise UserError(_one_line(message))
+
+
+def parse(kind: type, argv: list[str] | None = None, description: str = "", models: dict[str, type] | None = None):
+    """Parse ``argv`` (default: the shell's) into an instance of the dataclass ``kind``.
+
+    Flags are the field names; ``--batch-size`` works as ``--batch_size`` does. ``--config FILE`` reads YAML, flags win over it.
+    ``models``: settings by family; the chosen family's become the group ``--model.NAME`` and land in the field ``model``.
+    """
+    switches = {"--" + item.name for item in fields(kind) if item.type is bool}
+    argv = _switched_on([_underscores(word) for word in (sys.argv[1:] if argv is None else argv)], switches)
+    parser = _Parser(description=description, formatter_class=DefaultHelpFormatter)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these settings; flags win over it.")
+    parser.add_class_arguments(kind, skip={"model"})
+    if models:
+        family = _family(argv, kind.family, models)
+        parser.add_class_arguments(models[family], "model")
+    values = vars(parser.parse_args(argv))
+    values.pop("config")
+    if models:
+        values["model"] = models[family](**vars(values["model"]))
+    config = kind(**values)
+    return config.check() if hasattr(config, "check") else config
+
+
+def _family(argv: list[str], default: str, models: dict[str, type]) -> str:
+    """The family is needed before the rest can be parsed: it decides which ``model`` settings exist."""
+    family = default
+    for index, word in enumerate(argv):
+        name, _, value = word.partition("=")
+        value = value or (argv[index + 1] if index + 1 < len(argv) else "")
+        if name == "--family":
+            family = value
+        elif name == "--config":
+            family = _read_yaml(value).get("family", family)
+    if family not in models:
+        raise UserError(f"--family {family}: must be one of {', '.join(models)}")
+    return family
+
+
+def _read_yaml(path: str) -> dict:
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--config {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--config {path}: cannot be read as YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: must hold settings as `name: value` lines")
+    return values
+
+
+def _underscores(word: str) -> str:
+    """``--batch-size=4`` -> ``--batch_size=4``; values are left alone."""
+    if not word.startswith("--"):
+        return word
+    name, sign, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + sign + value
+
+
+def _switched_on(argv: list[str], switches: set[str]) -> list[str]:
+    """A bare ``--restart`` means ``--restart=true``; an explicit value may follow all the same."""
+    words = []
+    for index, word in enumerate(argv):
+        following = argv[index + 1].lower() if index + 1 < len(argv) else ""
+        words.append(word + "=true" if word in switches and following not in ("true", "false") else word)
+    return words
+
+
+def _one_line(message: str) -> str:
+    """The parser's message as one line that starts with the flag."""
+    text = re.sub(r"\s+", " ", str(message).replace("\n", " ")).strip()
+    text = re.sub(r'^Parser key "([^"]+)": ?-? ?', r"--\1: ", text)
+    text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.", "")
+    return text + " (see --help)"

@@ -1,0 +1,200 @@
+"""Every setting of a training run: one flat dataclass, whose field names are the flags, and a ``model`` group by family."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from utils.errors import UserError
+
+# Settings that may change when a run is continued: none of them touches what the weights become.
+FREE_TO_CHANGE = {"steps", "epochs", "out", "restart", "dry_run", "data", "workers", "storage", "cache_dir", "scan", "max_broken",
+                  "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "tensorboard", "on_alarm",
+                  "max_rollbacks", "accumulate"}
+
+
+@dataclass
+class TrainConfig:
+    """A training run. Sizes in pixels, rates in frames per second, counts in steps unless a field says otherwise."""
+
+    family: str = "dcgan"
+    """Which system to train."""
+    out: str = "runs/default"
+    """Run directory: checkpoints, samples, curves, report. The same command continues the run it finds there."""
+    restart: bool = False
+    """Begin again although `out` holds another run, which is moved aside to `out.1`, not deleted."""
+    dry_run: bool = False
+    """Print the resolved config, parameters, a memory estimate and one measured step; write nothing."""
+
+    data: str = "synthetic"
+    """Folder of videos (searched recursively), one video, class folders, UCF-101, frame images, stacked JPEGs, or `synthetic`."""
+    height: int = 64
+    """Frame height."""
+    width: int = 64
+    """Frame width."""
+    frames: int = 1
+    """Frames per clip; 1 trains a generator of single frames."""
+    frame_skip: int = 1
+    """Keep every k-th frame of the source."""
+    fps: float | None = None
+    """Keep frames at this rate, by their time stamps, instead of `frame_skip`."""
+    max_frames: int | None = None
+    """Choose the frame skip that lands nearest this many frames in all, instead of `frame_skip`."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How a video of another shape fills the frame: centre crop, black bars, or distortion."""
+    split: Literal["train", "test", "all"] = "train"
+    """Which part of a data set with official split lists (UCF-101)."""
+    split_list: int = 1
+    """Which of the official lists."""
+    image_fps: float = 25.0
+    """Frame rate of folders of images, which do not tell."""
+    flip: bool = False
+    """Mirror every other clip, chosen at random, left to right."""
+    ordered: bool = False
+    """Consecutive clips in order, not shuffled."""
+    storage: Literal["auto", "disk", "memory", "device"] = "auto"
+    """Where frames are read from while training; auto chooses by size."""
+    cache_dir: str | None = None
+    """Where extracted frames are kept; $VIDGAN_CACHE or ~/.cache/vidgan if not given."""
+    workers: int | None = None
+    """Processes that decode and threads that load; the number of cores if not given."""
+    scan: Literal["full", "quick"] = "full"
+    """Health check of the videos: decode every frame, or trust the containers."""
+    max_broken: float = 0.5
+    """Stop before training if more than this share of the videos is unusable."""
+
+    steps: int | None = None
+    """Training steps in all; 2000 if neither this nor `epochs` is given."""
+    epochs: int | None = None
+    """Passes over all clips, instead of `steps`."""
+    batch_size: int = 64
+    """Clips per step over all processes."""
+    accumulate: int = 1
+    """Split each batch into this many parts to save memory."""
+    lr: float = 2e-4
+    """Learning rate (Adam) of the generator, and of the discriminator unless `lr_d` is given."""
+    lr_d: float | None = None
+    """Learning rate of the discriminator, where it differs."""
+    beta1: float = 0.5
+    """First-moment decay of Adam."""
+    beta2: float = 0.999
+    """Second-moment decay of Adam."""
+    loss: Literal["bce", "hinge", "rpgan"] = "bce"
+    """Adversarial loss: non-saturating cross-entropy, hinge, or relativistic pairing."""
+    d_repeats: int = 1
+    """Discriminator steps per step, each on a fresh batch."""
+    g_every: int = 1
+    """Generator step at every N-th step."""
+    r1: float = 0.0
+    """Weight gamma of the zero-centred gradient penalty on real clips, gamma/2 E|grad|^2."""
+    r2: float = 0.0
+    """The same on generated clips."""
+    penalty_every: int = 1
+    """Apply r1 and r2 at every N-th discriminator step, N times as strong."""
+    augment: str = ""
+    """DiffAugment policy, some of color,translation,cutout; one draw per clip."""
+    augment_p: float = 1.0
+    """Share of clips that is augmented."""
+    ema: float = 0.999
+    """Decay of the averaged generator that is sampled from; 0 samples from the trained one."""
+    clip_grad: float | None = None
+    """Clip gradients to this norm."""
+    seed: int = 0
+    """Everything random follows from it."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto takes bf16 where the hardware computes in it."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes CUDA, then MPS, then the CPU."""
+    threads: int | None = None
+    """CPU threads for arithmetic; exact resume holds for a fixed number."""
+
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    sample_every: int = 500
+    """Steps between sample grids; the report is renewed with them."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    keep: int = 3
+    """How many checkpoints to keep."""
+    samples: int = 16
+    """Samples in a grid."""
+    tensorboard: bool = True
+    """Write TensorBoard events."""
+    on_alarm: Literal["stop", "warn", "rollback"] = "warn"
+    """When training collapses: stop, only warn (non-finite values stop all the same), or go back to the last good checkpoint with half the learning rate."""
+    max_rollbacks: int = 3
+    """How often to go back before stopping."""
+    alarm_patience: int = 20
+    """Checks in a row that must agree before an alarm is raised."""
+    alarm_after: int = 300
+    """Steps before samples are expected to differ from each other."""
+
+    model: Any = None
+    """The family's own settings, flags `--model.NAME`."""
+
+    def check(self) -> "TrainConfig":
+        """Cross-checks; raises UserError naming the flag. Returns itself."""
+        for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
+                     "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list"):
+            _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("steps", "epochs", "max_frames", "workers", "threads"):
+            _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        for name in ("lr", "image_fps"):
+            _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        for name in ("lr_d", "fps", "clip_grad"):
+            _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
+        for name in ("r1", "r2", "max_rollbacks", "alarm_after"):
+            _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        for name in ("beta1", "beta2", "ema"):
+            _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        for name in ("augment_p", "max_broken"):
+            _need(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        _need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
+        if self.steps is not None and self.epochs is not None:
+            raise UserError("--steps and --epochs both given: give one of them")
+        if sum(value is not None for value in (self.fps, self.max_frames)) + (self.frame_skip != 1) > 1:
+            raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
+        if self.batch_size % self.accumulate:
+            raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")
+        return self
+
+    def data_kwargs(self) -> dict:
+        """Keyword arguments of ``data.VideoDataset`` but for where its frames are stored."""
+        names = ("height", "width", "frames", "frame_skip", "fps", "max_frames", "fit", "split", "split_list", "image_fps",
+                 "cache_dir", "workers", "scan", "max_broken")
+        return {name: getattr(self, name) for name in names}
+
+    def as_dict(self) -> dict:
+        """Plain values, as they stand in YAML and JSON."""
+        return asdict(self)
+
+
+def from_dict(values: dict, models: dict[str, type], where: str) -> TrainConfig:
+    """The inverse of :meth:`TrainConfig.as_dict`; ``where`` names the file in errors."""
+    values = dict(values)
+    family = values.get("family")
+    if family not in models:
+        raise UserError(f"{where}: family {family!r} is not one of {', '.join(models)}")
+    model = values.pop("model", None) or {}
+    for kind, given in ((TrainConfig, values), (models[family], model)):
+        unknown = set(given) - {item.name for item in fields(kind)}
+        if unknown:
+            raise UserError(f"{where}: unknown setting {', '.join(sorted(unknown))}; written by another version?")
+    return TrainConfig(**values, model=models[family](**model)).check()
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What differs between two configs in ways that would change the weights, as ``name: old -> new``."""
+    flat_old, flat_new = (_flatten(config.as_dict()) for config in (old, new))
+    return [f"{name}: {flat_old.get(name)} -> {flat_new.get(name)}" for name in flat_new
+            if name not in FREE_TO_CHANGE and flat_old.get(name) != flat_new[name]]
+
+
+def _flatten(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in values.items():
+        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def _need(name: str, value, good: bool, what: str) -> None:
+    if not good:
+        raise UserError(f"--{name} {value}: must be {what}")

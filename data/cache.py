@@ -1,0 +1,126 @@
+"""The frame cache: uint8 RGB frames on disk, one .npy per source video, with a .json that says what is in it.
+
+An entry's name is a hash of the video's content and of the settings of the extraction, so equal names mean equal frames:
+several processes or machines may share the folder, and whoever renames last changes nothing. The .json is written after
+the .npy; an entry without it does not exist.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from data.layouts import Source, image_files
+from utils.errors import UserError
+from utils.files import atomic_file, write_json
+
+FORMAT = 1  # raise it when extraction comes to give other pixels for the same settings
+_HEADER_BYTES = 128
+_STALE_SECONDS = 24 * 3600
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """``cache_dir``, else $VIDGAN_CACHE, else ~/.cache/vidgan. Created, tried, and cleared of what killed runs left behind."""
+    folder = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or "~/.cache/vidgan").expanduser()
+    try:
+        for part in ("frames", "health"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        with atomic_file(folder / "frames" / "writable") as trial:
+            trial.write_bytes(b"")
+        _sweep(folder / "frames")
+    except OSError as error:
+        raise UserError(f"the frame cache {folder} cannot be written ({error.strerror}); choose another with --cache_dir or $VIDGAN_CACHE") from None
+    return folder
+
+
+def _sweep(folder: Path) -> None:
+    for file in folder.glob(".*.tmp*"):
+        try:
+            if time.time() - file.stat().st_mtime > _STALE_SECONDS:
+                file.unlink()
+        except OSError:
+            pass  # another process was quicker
+
+
+def content_keys(sources: list[Source]) -> list[tuple[str, int]]:
+    """For each source the hash of its bytes and their number. An unreadable source hashes to ""."""
+    with ThreadPoolExecutor(8) as threads:  # hashing releases the interpreter lock
+        return list(threads.map(_content_key, sources))
+
+
+def _content_key(source: Source) -> tuple[str, int]:
+    digest, size = hashlib.blake2b(source.kind.encode(), digest_size=16), 0
+    try:
+        files = image_files(source.path) if source.kind == "frames" else [source.path]
+        for file in files:
+            with open(file, "rb") as handle:
+                length = 0
+                while block := handle.read(1 << 20):
+                    digest.update(block)
+                    length += len(block)
+            digest.update(f"/{length}/".encode())
+            size += length
+    except OSError:
+        return "", size or 1
+    return digest.hexdigest(), size
+
+
+def entry_key(content: str, settings: dict) -> str:
+    """The name of an entry."""
+    text = json.dumps([FORMAT, content, settings], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class FrameCache:
+    """Entries under ``folder``/frames."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    def frames_path(self, key: str) -> Path:
+        return self.folder / "frames" / f"{key}.npy"
+
+    def load(self, key: str) -> dict | None:
+        """An entry's description, or None if there is none or its frames are not all there."""
+        try:
+            entry = json.loads((self.folder / "frames" / f"{key}.json").read_text(encoding="utf-8"))
+            size = os.stat(self.frames_path(key)).st_size if entry["frames"] else _HEADER_BYTES
+        except (OSError, ValueError, KeyError):
+            return None
+        return entry if size == _HEADER_BYTES + entry["frames"] * entry["height"] * entry["width"] * 3 else None
+
+    def open(self, key: str) -> np.ndarray:
+        """An entry's frames, uint8 (N, H, W, 3), mapped from the disk and read only."""
+        return np.load(self.frames_path(key), mmap_mode="r")
+
+    def write(self, key: str, frames, describe) -> dict:
+        """Store frames, an iterator of uint8 (H, W, 3); ``describe(count)`` gives the rest of the entry once they are all out.
+
+        Plain writes, not a mapped file: a full disk then is an OSError and not a signal.
+        """
+        count = 0
+        with atomic_file(self.frames_path(key)) as temporary:
+            with open(temporary, "wb") as file:
+                file.write(bytes(_HEADER_BYTES))
+                for frame in frames:
+                    file.write(np.ascontiguousarray(frame).data)
+                    count += 1
+                entry = {"frames": count, **describe(count)}
+                file.seek(0)
+                file.write(_npy_header(count, entry["height"], entry["width"]))
+        write_json(self.folder / "frames" / f"{key}.json", entry)
+        return entry
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.folder).free
+
+
+def _npy_header(count: int, height: int, width: int) -> bytes:
+    """The .npy header, version 1.0, at a fixed length: it is written when the number of frames is known."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {height}, {width}, 3), }}"
+    return b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little") + text.ljust(_HEADER_BYTES - 11).encode() + b"\n"

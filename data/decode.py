@@ -1,0 +1,197 @@
+"""Frames out of a video file, a folder of images or a JPEG of stacked frames, through one small interface.
+
+A stream steps over frames cheaply (OpenCV's ``grab``) and turns only the wanted ones into pictures (``retrieve``).
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # faults are named in the health report, not scattered on stderr
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from data.layouts import image_files, kind_of, stack_length  # noqa: E402
+from utils.errors import UserError  # noqa: E402
+
+FITS = ("crop", "pad", "stretch")
+_LONGEST_STILL = 10.0  # seconds one frame may last at a constant output rate before it counts as a break in time
+
+
+class VideoStream:
+    """A video file by OpenCV. ``step()`` gives the next frame's time in seconds (None at the end), ``picture()`` its BGR pixels."""
+
+    def __init__(self, path: Path, threads: int = 1):
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._delta = 1 / rate if math.isfinite(rate) and rate > 0 else 0.04
+        self._time = None
+
+    def step(self) -> float | None:
+        if not self._capture.grab():
+            return None
+        time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._time is not None:
+            if time == 0.0:  # OpenCV's word for "no time stamp", seen on frames that come out of the decoder last
+                time = self._time + self._delta
+            elif 0 < time - self._time < 10:
+                self._delta = time - self._time
+        self._time = time
+        return time
+
+    def picture(self) -> np.ndarray | None:
+        return self._capture.retrieve()[1]
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class ImageStream:
+    """A folder of images in natural order, ``fps`` per second."""
+
+    def __init__(self, folder: Path, fps: float):
+        self._files, self._fps, self._next = image_files(folder), fps, 0
+
+    def step(self) -> float | None:
+        self._next += 1
+        return (self._next - 1) / self._fps if self._next <= len(self._files) else None
+
+    def picture(self) -> np.ndarray | None:
+        return read_image(self._files[self._next - 1])
+
+    def close(self) -> None:
+        self._files = []
+
+
+class StackStream:
+    """tinyvideo's JPEG: frames of WxW stacked downwards, ``fps`` per second."""
+
+    def __init__(self, path: Path, fps: float):
+        self._count, self._fps, self._next = stack_length(path), fps, 0
+        self._picture = read_image(path)
+        if self._picture is None:
+            self._count = 0
+
+    def step(self) -> float | None:
+        self._next += 1
+        return (self._next - 1) / self._fps if self._next <= self._count else None
+
+    def picture(self) -> np.ndarray | None:
+        side = self._picture.shape[1]
+        return self._picture[(self._next - 1) * side:self._next * side]
+
+    def close(self) -> None:
+        self._picture = None
+
+
+def read_image(path: Path) -> np.ndarray | None:
+    """One image as uint8 BGR (H, W, 3), or None if it cannot be read."""
+    try:
+        data = np.fromfile(path, np.uint8)
+        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (cv2.error, OSError):
+        return None
+
+
+def open_stream(path: Path, kind: str, image_fps: float = 25.0, threads: int = 1):
+    """The stream for a source of that kind (see :class:`data.layouts.Source`)."""
+    if kind == "frames":
+        return ImageStream(path, image_fps)
+    return StackStream(path, image_fps) if kind == "stack" else VideoStream(path, threads)
+
+
+def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (), on_step=lambda: None) -> Iterator[tuple[np.ndarray, int, bool]]:
+    """The wanted frames of a stream: yields (uint8 BGR (H, W, 3), how often to repeat it, whether time breaks before it).
+
+    ``frame_skip`` k keeps frames 0, k, 2k ... With ``fps`` the frames are chosen by their time stamps instead, so that they
+    are evenly spaced in time whatever the file's own rate: frame j of the result is what a viewer sees at j/fps seconds.
+    ``bad`` lists stretches of time (start, end) in seconds whose frames do not decode properly: they are left out.
+    """
+    index, last_tick, start, previous, broken, held = -1, -1, None, None, False, None
+    while (time := stream.step()) is not None:
+        on_step()
+        index += 1
+        if any(low <= time < high for low, high in bad):
+            broken = True
+            continue
+        if fps is None:
+            if index % frame_skip:
+                continue
+            repeats = 1
+        else:
+            if start is None or not 0 <= time - previous <= _LONGEST_STILL or broken:
+                broken = broken or start is not None
+                start, last_tick, held = time, -1, None
+            previous = time
+            # Time stamps are rounded to the file's clock: a frame up to a quarter tick early still counts as on time.
+            tick = math.floor((time - start) * fps + 0.25)
+            if tick <= last_tick:
+                continue
+            repeats = tick - last_tick
+            last_tick = tick
+        picture = stream.picture()
+        if picture is None or picture.size == 0:
+            broken = True
+            continue
+        if repeats > 1 and held is not None:
+            yield held, repeats - 1, broken
+            broken = False
+        yield picture, 1, broken
+        broken, held = False, (picture if fps is not None else None)
+
+
+def fit_frame(frame: np.ndarray, height: int, width: int, fit: str = "crop") -> np.ndarray:
+    """Bring uint8 (H, W, 3) to (height, width, 3).
+
+    ``crop`` keeps the aspect ratio and cuts the sides off evenly; ``pad`` keeps it and adds black bars; ``stretch`` does not
+    keep it. Shrinking averages areas, so nothing aliases; growing is bicubic.
+    """
+    high, wide = frame.shape[:2]
+    if fit == "stretch":
+        return _resize(frame, height, width)
+    if fit == "crop":
+        cut_high = min(high, max(1, round(wide * height / width)))
+        cut_wide = min(wide, max(1, round(high * width / height)))
+        top, left = (high - cut_high) // 2, (wide - cut_wide) // 2
+        return _resize(frame[top:top + cut_high, left:left + cut_wide], height, width)
+    scale = min(height / high, width / wide)
+    new_high, new_wide = min(height, max(1, round(high * scale))), min(width, max(1, round(wide * scale)))
+    top, left = (height - new_high) // 2, (width - new_wide) // 2
+    out = np.zeros((height, width, 3), np.uint8)
+    out[top:top + new_high, left:left + new_wide] = _resize(frame, new_high, new_wide)
+    return out
+
+
+def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    high, wide = frame.shape[:2]
+    if high > height and wide < width or high < height and wide > width:  # one way each: average first, then interpolate
+        frame = cv2.resize(frame, (min(wide, width), min(high, height)), interpolation=cv2.INTER_AREA)
+        high, wide = frame.shape[:2]
+    if (high, wide) == (height, width):
+        return frame
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if high >= height and wide >= width else cv2.INTER_CUBIC)
+
+
+def read_frames(path: str | Path, *, frame_skip: int = 1, fps: float | None = None, image_fps: float = 25.0,
+                threads: int = 1) -> Iterator[np.ndarray]:
+    """Frames of one video, folder of images or stacked JPEG: uint8 RGB (H, W, 3) at their own size, rotation applied.
+
+    ``frame_skip`` and ``fps`` choose frames as :func:`pick` does. Raises UserError if not one frame can be read.
+    """
+    path, count = Path(path), 0
+    if not path.exists():
+        raise UserError(f"{path}: no such video; check the path")
+    stream = open_stream(path, kind_of(path), image_fps, threads)
+    try:
+        for picture, repeats, _ in pick(stream, frame_skip, fps):
+            count += 1
+            frame = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            for _ in range(repeats):
+                yield frame
+    finally:
+        stream.close()
+    if not count:
+        raise UserError(f"{path}: not one frame decodes; python -m data.scan {path} says why")

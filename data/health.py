@@ -1,0 +1,97 @@
+"""The health report: what is wrong with which video, and how much of each can be used."""
+
+from dataclasses import asdict, dataclass, field
+
+UNUSABLE = ("broken", "empty", "not a video")
+
+
+@dataclass
+class Health:
+    """What a scan found out about one video.
+
+    ``status`` is ok, damaged (a part can be used), broken, empty (no bytes), not a video, or too short for the clips asked for.
+    ``faults`` say what is wrong; ``notes`` are worth knowing but do no harm. ``frames`` counts those that decode cleanly,
+    ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used.
+    """
+
+    path: str
+    kind: str = "video"
+    status: str = "ok"
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    frames: int = 0
+    corrupt: int = 0
+    header_frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    codec: str = ""
+    rotation: int = 0
+    variable_rate: bool = False
+    bad: list[tuple[float, float]] = field(default_factory=list)
+    content: str = ""
+    size: int = 0
+
+    def fail(self, status: str, fault: str) -> "Health":
+        """Record a fault; the worst status so far stands."""
+        if self.status not in UNUSABLE:
+            self.status = status
+        self.faults.append(fault)
+        return self
+
+
+@dataclass
+class HealthReport:
+    """The health of all videos of a data set, in its order. ``notes`` concern the set as a whole."""
+
+    videos: list[Health]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many videos have each status."""
+        names = [video.status for video in self.videos]
+        return {name: names.count(name) for name in dict.fromkeys(["ok", *names]) if name in names}
+
+    @property
+    def unusable(self) -> list[Health]:
+        return [video for video in self.videos if video.status in UNUSABLE]
+
+    def mark_duplicates(self) -> None:
+        """Note on every video whose content an earlier one already has."""
+        first: dict[str, str] = {}
+        for video in self.videos:
+            if video.size and first.setdefault(video.content, video.path) != video.path:
+                video.notes.append(f"duplicate of {first[video.content]}")
+
+    def mark_short(self, span: int, fps: float | None = None) -> None:
+        """Mark the videos that hold fewer than ``span`` frames (at ``fps`` frames a second if given, else of their own)."""
+        for video in self.videos:
+            frames = video.frames if not fps or not video.fps else int(video.frames / video.fps * fps + 0.5)
+            if video.status in ("ok", "damaged") and frames < span:
+                video.fail("too short", f"too short: {frames} frame{'s' * (frames != 1)}, a clip spans {span}")
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return {"counts": self.counts, "notes": self.notes, "videos": [asdict(video) for video in self.videos]}
+
+    def table(self) -> str:
+        """For people: one line per video, then the totals."""
+        rows = [("video", "status", "frames", "size", "fps", "codec", "remarks")]
+        for video in self.videos:
+            size = f"{video.width}x{video.height}" if video.width else "-"
+            rows.append((video.path, video.status, str(video.frames), size, f"{video.fps:.5g}" if video.fps else "-", video.codec or "-",
+                         "; ".join(video.faults + video.notes)))
+        widths = [max(len(row[column]) for row in rows) for column in range(6)]
+        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[6]]).rstrip() for row in rows]
+        return "\n".join([*lines, "", self.summary(), *self.notes])
+
+    def summary(self) -> str:
+        """One line of totals."""
+        frames = sum(video.frames for video in self.videos if video.status not in UNUSABLE)
+        parts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        return f"{len(self.videos)} video{'s' * (len(self.videos) != 1)}: {parts}; {frames} usable frames"
+
+    def trouble(self) -> list[str]:
+        """One line for each video that is not ok."""
+        return [f"{video.path}: {video.status}: {'; '.join(video.faults)}" for video in self.videos if video.status != "ok"]

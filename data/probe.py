@@ -1,0 +1,231 @@
+"""Examine one video: does every frame decode, and does the header tell the truth?
+
+PyAV, unlike OpenCV, tells which frames came out damaged. Decoding runs on one thread: FFmpeg's log, which names the
+faults, is only collected safely there.
+"""
+
+import os
+import statistics
+from pathlib import Path
+
+import av
+import numpy as np
+
+from data.decode import read_image
+from data.health import Health
+from data.layouts import image_files, stack_length
+
+# First bytes (with offset) of the usual containers: a file with none of them that does not open is no video at all.
+_MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"free"), (4, b"wide"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"),
+          (0, b"FLV"), (0, b"OggS"), (0, b"\x00\x00\x01"), (0, b"G\x40"), (0, b"0&\xb2u"))
+# Words in the decoder's log which mean that picture data was lost, as opposed to mere complaints about headers.
+_LOSS = ("error while decoding", "concealing", "corrupt", "invalid", "damaged", "missing", "no frame", "unavailable", "overread",
+         "truncat", "partial file", "out of range", "illegal", "decode_slice_header", "bitstream", "overflow", "non-existing")
+
+
+def probe(task: tuple, beat=lambda count=1: None) -> Health:
+    """``task`` is (path, kind, name, content key, size, quick, image_fps). ``quick`` looks at packets and decodes nothing.
+
+    Never raises for what is wrong with a video: the returned :class:`Health` names it.
+    """
+    path, kind, name, content, size, quick, image_fps = task
+    health = Health(path=name, kind=kind, content=content, size=size)
+    if kind == "frames":
+        return _probe_images(health, Path(path), quick, image_fps, beat)
+    if size == 0:
+        return health.fail("empty", "empty file (0 bytes)")
+    if kind == "stack":
+        return _probe_stack(health, Path(path), image_fps)
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    with av.logging.Capture(local=True) as logs:
+        try:
+            # Only plain files: a playlist in disguise must not make us fetch anything.
+            with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+                _probe_container(health, container, logs, quick, beat)
+        except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
+            reason = _reason(logs) or getattr(error, "strerror", None) or str(error)
+            known = _looks_like_video(path)
+            health.fail("broken" if known else "not a video", f"cannot be opened: {reason}" if known else f"not a video: {reason}")
+        except OSError as error:
+            health.fail("broken", f"cannot be read: {error.strerror}")
+        finally:
+            av.logging.set_level(None)
+    return health
+
+
+def _probe_container(health: Health, container, logs: list, quick: bool, beat) -> None:
+    if not container.streams.video:
+        health.fail("not a video", f"not a video: {container.format.name} without a picture stream")
+        return
+    stream = container.streams.video[0]
+    codec = stream.codec_context
+    codec.thread_count = 1
+    health.codec, health.header_frames = codec.name, stream.frames
+    health.width, health.height = codec.width, codec.height
+    walk = _Walk(stream.time_base, stream.start_time or 0)
+    packets = container.demux(stream)
+    while True:
+        lines = len(logs)
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except (av.FFmpegError, ValueError) as error:
+            walk.end_fault = _reason(logs[lines:]) or str(getattr(error, "strerror", error))
+            break
+        walk.packet(packet)
+        try:
+            frames = [] if quick else packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            frames = []
+            walk.fault(packet, _reason(logs[lines:]) or str(getattr(error, "strerror", error)))
+        else:
+            if not quick and _lost(logs[lines:]):
+                walk.fault(packet, _reason(logs[lines:]))
+            elif packet.is_corrupt:
+                walk.fault(packet, "corrupt packet")
+        for frame in frames:
+            walk.frame(frame)
+            health.width, health.height, health.rotation = frame.width, frame.height, frame.rotation
+            health.notes += ["gray"] if frame.format.name.startswith("gray") and "gray" not in health.notes else []
+        beat(len(frames) or 1)
+    walk.judge(health, stream, quick)
+
+
+class _Walk:
+    """What was met on the way through a file, in decoding order; times are in seconds from the stream's start."""
+
+    def __init__(self, time_base, start: int):
+        self._base, self._start = float(time_base or 0) or 1e-6, start
+        self.packets: list[tuple[float, bool]] = []
+        self.times: list[float] = []
+        self.faulty: list[tuple[int, str]] = []
+        self.end_fault = ""
+
+    def _seconds(self, stamp: int | None) -> float | None:
+        return None if stamp is None else (stamp - self._start) * self._base
+
+    def packet(self, packet) -> None:
+        if packet.size:
+            time = self._seconds(packet.pts if packet.pts is not None else packet.dts)
+            self.packets.append((time if time is not None else (self.packets[-1][0] if self.packets else 0.0), packet.is_keyframe))
+
+    def fault(self, packet, reason: str) -> None:
+        if self.packets:
+            self.faulty.append((len(self.packets) - 1, reason))
+
+    def frame(self, frame) -> None:
+        time = self._seconds(frame.pts if frame.pts is not None else frame.dts)
+        self.times.append(time if time is not None else (self.times[-1] + self._gap() if self.times else 0.0))
+        if frame.is_corrupt:
+            nearest = min(range(len(self.packets)), key=lambda index: abs(self.packets[index][0] - self.times[-1]))
+            self.faulty.append((nearest, ""))
+
+    def _gap(self) -> float:
+        return self.times[-1] - self.times[-2] if len(self.times) > 1 else 0.04
+
+    def judge(self, health: Health, stream, quick: bool) -> None:
+        times = sorted(packet[0] for packet in self.packets) if quick else self.times
+        gaps = sorted(gap for gap in np.diff(sorted(times)) if gap > 0)
+        middle = statistics.median(gaps) if gaps else 0.0
+        health.bad = self._bad_stretches(middle / 4)
+        clean = [time for time in times if not any(low <= time < high for low, high in health.bad)]
+        health.frames, health.corrupt = len(clean), len(times) - len(clean)
+        if gaps:
+            uneven = sum(abs(gap - middle) > max(0.1 * middle, 1.5 * self._base) for gap in gaps)
+            health.variable_rate = uneven > max(1, 0.02 * len(gaps)) and not health.bad
+            measured = len(gaps) / (max(times) - min(times))
+            declared = float(stream.average_rate or stream.guessed_rate or 0)
+            health.fps = declared if declared and abs(measured / declared - 1) < 0.005 else measured
+        else:
+            health.fps = float(stream.average_rate or stream.guessed_rate or 0)
+        self._speak(health, times, quick)
+
+    def _speak(self, health: Health, times: list[float], quick: bool) -> None:
+        if not times:
+            health.fail("broken", f"not one frame decodes: {self._reasons() or self.end_fault or 'no picture data'}")
+            return
+        if self.end_fault:
+            health.fail("damaged", f"truncated after {len(times)} frames: {self.end_fault}")
+        elif len(self.packets) < health.header_frames * 0.98 - 1 or quick and len(times) < health.header_frames * 0.98 - 1:
+            health.notes.append(f"the header says {health.header_frames} frames, {len(times)} {'are there' if quick else 'decode'}")
+        elif not quick and len(times) < len(self.packets) * 0.98 - 1 and not health.bad:
+            health.fail("damaged", f"{len(self.packets) - len(times)} of {len(self.packets)} frames do not decode")
+        if health.bad:
+            where = ", ".join(f"{low:.2f} s" for low, _ in health.bad[:5]) + (" ..." if len(health.bad) > 5 else "")
+            lost = f"{health.corrupt} of {len(times)} frames unusable, damage at {where}: {self._reasons() or 'corrupt frames'}"
+            health.fail("damaged" if health.frames else "broken", lost)
+        if health.variable_rate:
+            health.notes.append("variable frame rate")
+        if health.rotation:
+            health.notes.append(f"rotated by {health.rotation % 360} degrees")
+            if health.rotation % 180:
+                health.width, health.height = health.height, health.width
+
+    def _bad_stretches(self, margin: float) -> list[tuple[float, float]]:
+        """From each fault to the next key frame: what lies between was predicted from damaged pictures."""
+        stretches = []
+        for index, _ in sorted(self.faulty):
+            key = next((place for place in range(index + 1, len(self.packets)) if self.packets[place][1]), None)
+            low = min(time for time, _ in self.packets[index:key]) - margin
+            high = self.packets[key][0] - margin if key is not None else 1e12
+            if stretches and low <= stretches[-1][1]:
+                stretches[-1] = (min(low, stretches[-1][0]), max(high, stretches[-1][1]))
+            else:
+                stretches.append((max(low, -margin), high))
+        return stretches
+
+    def _reasons(self) -> str:
+        return "; ".join(list(dict.fromkeys(reason for _, reason in self.faulty if reason))[:3])
+
+
+def _lost(lines: list) -> bool:
+    return any(word in line[2].lower() for line in lines for word in _LOSS)
+
+
+def _reason(lines: list) -> str:
+    """The first two distinct messages of FFmpeg's log as one line."""
+    return ", ".join(list(dict.fromkeys(" ".join(line[2].split()) for line in lines))[:2])
+
+
+def _looks_like_video(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return any(head[offset:offset + len(magic)] == magic for offset, magic in _MAGIC)
+
+
+def _probe_images(health: Health, folder: Path, quick: bool, image_fps: float, beat) -> Health:
+    files = image_files(folder)
+    health.header_frames, health.fps, health.codec = len(files), image_fps, "images"
+    sizes = set()
+    for index, file in enumerate(files):
+        beat()
+        if quick and index:
+            health.frames += os.path.getsize(file) > 0
+            continue
+        picture = read_image(file)
+        if picture is None:
+            health.corrupt += 1
+            health.bad.append(((index - 0.5) / image_fps, (index + 0.5) / image_fps))
+            health.fail("damaged", f"{file.name} cannot be read")
+            continue
+        health.frames += 1
+        sizes.add(picture.shape[:2])
+        health.height, health.width = picture.shape[:2]
+    health.faults = health.faults[:3] + ([f"and {len(health.faults) - 3} more"] if len(health.faults) > 3 else [])
+    if len(sizes) > 1:
+        health.notes.append(f"images of {len(sizes)} different sizes")
+    return health if health.frames else health.fail("broken", "not one image can be read")
+
+
+def _probe_stack(health: Health, path: Path, image_fps: float) -> Health:
+    health.fps, health.codec = image_fps, "stacked jpeg"
+    count, picture = stack_length(path), read_image(path)
+    if picture is None:
+        return health.fail("broken", "the picture cannot be read")
+    if not count:
+        return health.fail("not a video", "not a stack of square frames")
+    health.width = health.height = picture.shape[1]
+    health.frames = health.header_frames = count
+    return health

@@ -1,0 +1,165 @@
+"""Films, grids and single frames from a checkpoint.
+
+    python generate.py --checkpoint runs/city --output city.mp4 --num_frames 300 --fps 24 --seed 7
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.cli import parse
+from training.restore import Sampler, load_sampler
+from utils.errors import UserError, script
+from utils.latent_paths import PATH_KINDS, LatentPath, PathKind
+from utils.progress import Progress
+from utils.seeds import derive
+from utils.video import VideoWriter, check_target
+
+
+@dataclass
+class GenerateConfig:
+    """Which film to make. The same settings give the same film, byte for byte."""
+
+    checkpoint: str = "runs/default"
+    """Run directory, or one of its checkpoints/step_* folders."""
+    output: str = "output.mp4"
+    """The film: .mp4 or .avi (H.264), .gif, or .png (one frame: that file; more: a folder of numbered frames, named without .png)."""
+    num_frames: int = 300
+    """Length of each film in frames."""
+    fps: float | None = None
+    """Frames per second; the rate of the training frames if not given."""
+    seed: int = 0
+    """Another seed, another film."""
+    path: PathKind = "slerp"
+    """Way through latent space: great arcs between random points, a smooth random walk, or a loop whose last frame leads to the first."""
+    keyframe_seconds: float = 2.0
+    """Time from one random point of the path to the next: shorter moves faster."""
+    grid: str = "1x1"
+    """ROWSxCOLUMNS of different samples in one film."""
+    num_videos: int = 1
+    """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is the one that a single film would be."""
+    truncation: float = 1.0
+    """Scales the latents: below 1 gives more typical, less varied samples."""
+    crf: int = 18
+    """Quality of H.264, from 0 (lossless) to 51 (worst)."""
+    batch_size: int = 16
+    """Samples computed at a time."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto takes bf16 where the hardware computes in it."""
+
+    def check(self) -> "GenerateConfig":
+        """Raises UserError naming the flag. Returns itself."""
+        for name in ("num_frames", "num_videos", "batch_size"):
+            _need(name, getattr(self, name), _is_whole(getattr(self, name)) and getattr(self, name) >= 1, "a whole number, at least 1")
+        _need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number, at least 0 and below 2^63")
+        for name in ("keyframe_seconds", "truncation"):
+            value = getattr(self, name)
+            _need(name, value, isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0")
+        _need("path", self.path, self.path in PATH_KINDS, f"one of {', '.join(PATH_KINDS)}")
+        self.rows_columns()
+        check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
+        return self
+
+    def rows_columns(self) -> tuple[int, int]:
+        """``grid`` as numbers."""
+        match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", str(self.grid))
+        _need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4")
+        return int(match[1]), int(match[2])
+
+    def targets(self) -> list[Path]:
+        """The path of each film."""
+        output = Path(self.output)
+        if self.num_videos == 1:
+            return [output]
+        return [output.with_name(f"{output.stem}_{video:03d}{output.suffix}") for video in range(self.num_videos)]
+
+
+def generate_video(num_frames: int = 300, fps: float | None = None, output_file: str | Path = "output.mp4",
+                   model_path: str | Path = "runs/default", **options) -> Path | list[Path]:
+    """Make a film from a checkpoint, as the command line does; ``options`` are the other fields of :class:`GenerateConfig`.
+
+    Returns the film's path, a list of them for ``num_videos`` above 1. Raises UserError on anything the caller can mend.
+    """
+    config = GenerateConfig(checkpoint=str(model_path), output=str(output_file), num_frames=num_frames, fps=fps, **options)
+    written = generate(config.check())
+    return written if config.num_videos > 1 else written[0]
+
+
+def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
+    """Write the films; returns their paths. Memory does not grow with ``num_frames``."""
+    sampler = load_sampler(config.checkpoint, device=config.device, precision=config.precision)
+    fps = sampler.fps if config.fps is None else config.fps
+    targets = config.targets()
+    for target in targets:
+        check_target(target, fps, config.crf)
+    written = []
+    with Progress(config.num_frames * len(targets), "generate", "frames", quiet=quiet) as progress:
+        for index, target in enumerate(targets):
+            with VideoWriter(target, fps, crf=config.crf) as writer:
+                for frame in film_frames(sampler, config, fps, index):
+                    writer.write(frame)
+                    progress.update()
+            written.append(writer.path)
+    return written
+
+
+def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:
+    """The frames of film number ``film``, uint8 RGB ``(rows * H, columns * W, 3)``, one by one.
+
+    A generator of clips (T > 1) plays clip after clip; each takes the latent that the path has at the clip's first frame.
+    """
+    rows, columns = config.rows_columns()
+    cells = rows * columns
+    period = config.keyframe_seconds * float(fps)
+    paths = [_path(sampler, config, period, derive(config.seed, "film", film, cell)) for cell in range(cells)]
+    starts = range(0, config.num_frames, sampler.config.frames)
+    clips_at_once = max(1, config.batch_size // cells)
+
+    def frames():
+        for first in range(0, len(starts), clips_at_once):
+            batch = starts[first:first + clips_at_once]
+            latents = torch.stack([path.at(batch) for path in paths], dim=1).flatten(0, 1) * config.truncation
+            video = torch.cat([_to_uint8(sampler.sample(part), config) for part in latents.split(config.batch_size)])
+            tiles = video.unflatten(0, (len(batch), rows, columns))  # (clips, rows, columns, T, H, W, 3)
+            yield from tiles.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3).flatten(0, 1).numpy()
+
+    return islice(frames(), config.num_frames)
+
+
+def _path(sampler: Sampler, config: GenerateConfig, period: float, seed: int) -> LatentPath:
+    return LatentPath(config.path, lambda index: sampler.latents(1, seed, start=index)[0], period, config.num_frames)
+
+
+def _to_uint8(video: Tensor, config: GenerateConfig) -> Tensor:
+    """Float (B, 3, T, H, W) in [-1, 1] -> uint8 (B, T, H, W, 3)."""
+    if not torch.isfinite(video).all():
+        raise UserError(f"--checkpoint {config.checkpoint}: the generator's output is not finite; its training has failed, take an earlier one")
+    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _need(name: str, value, good: bool, what: str) -> None:
+    if not good:
+        raise UserError(f"--{name} {value}: must be {what}")
+
+
+def main() -> None:
+    config = parse(GenerateConfig, description=__doc__)
+    for path in generate(config, quiet=False):
+        print(path)
+
+
+if __name__ == "__main__":
+    script(main)

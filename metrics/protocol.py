@@ -1,0 +1,84 @@
+"""What a number means: its value and everything one must know to repeat it or to compare it with another."""
+
+import math
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Score:
+    """What a metric found: ``value`` (None where it is not a finite number), the parts it is made of, and a remark."""
+
+    value: float | None
+    parts: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Two values may be compared only if all of this agrees, but for where the generated side came from."""
+
+    metric: str
+    definition: str
+    """Implementation and its version; the version rises whenever the same frames would give another value."""
+    libraries: str
+    weights: str | None
+    """Feature network as ``name sha256``; None for a metric that needs none."""
+    real: str
+    fake: str
+    split: str | None
+    real_clips: int
+    fake_clips: int
+    floor_clips: int | None
+    """Clips on each side of the real-against-real comparison."""
+    clip_frames: int
+    """Frames per clip; for paired videos, frames compared in all."""
+    frames_per_clip: int | None
+    """Frames drawn from each clip by metrics that look at single frames."""
+    frame_skip: int
+    fps: float | None
+    height: int
+    width: int
+    resize: str
+    values: str
+    seed: int
+    precision: str
+    """Arithmetic of the generator; metrics themselves compute in float32 or better."""
+    settings: dict
+
+
+@dataclass
+class Result:
+    """A measured metric: the score, the score of reals against other reals (the best to hope for), and the protocol."""
+
+    name: str
+    score: Score
+    floor: Score | None
+    unit: str
+    better: str
+    protocol: Protocol
+
+    def as_dict(self) -> dict:
+        """JSON-ready: numbers that are not finite become None, which JSON can say."""
+        return finite_only(asdict(self))
+
+
+def finite_only(value):
+    """``value`` with every infinite or undefined float, however deep, replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite_only(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_only(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """Generated ``(B, 3, T, H, W)`` in [-1, 1] -> uint8 ``(B, T, H, W, 3)``, rounded: metrics see what a viewer would.
+
+    ValueError if a value is not finite.
+    """
+    if not torch.isfinite(video).all():
+        raise ValueError("the generated video holds values that are not finite")
+    return video.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1)

@@ -1,0 +1,149 @@
+"""DCGAN: a generator of single frames of any height and width (Radford et al. 2016, arXiv 1511.06434).
+
+Both networks are plain stacks of convolutions that double or halve the resolution. The settings span the network of the city-walk
+system (64 channels everywhere, no normalisation, nearest-neighbour upsampling) and the one we would train today.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.layers import BatchNorm, MinibatchStd, SamePad
+from utils.errors import UserError
+
+
+@dataclass
+class DCGANConfig:
+    """Settings of the DCGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
+
+    latent_dim: int = 128
+    """Size of the latent vector."""
+    g_width: int = 24
+    """Generator channels at full resolution."""
+    d_width: int = 32
+    """Discriminator channels after its first convolution."""
+    growth: int = 2
+    """Channels are multiplied by this at every halving of the resolution."""
+    max_width: int = 256
+    """Most channels anywhere."""
+    g_base_width: int | None = None
+    """Channels of the generator's first grid; those of its coarsest level if not given."""
+    g_depth: int | None = None
+    """Doublings in the generator; as many as leave a first grid with a short side of 4 to 7 if not given."""
+    d_depth: int | None = None
+    """Halvings in the discriminator; as in the generator if not given."""
+    g_norm: Literal["batch", "none"] = "batch"
+    """Normalisation in the generator."""
+    d_norm: Literal["batch", "spectral", "none"] = "none"
+    """Normalisation in the discriminator."""
+    g_kernel: int = 3
+    """Side of the generator's convolutions."""
+    g_out_kernel: int = 3
+    """Side of its last convolution."""
+    d_dropout: float = 0.0
+    """Dropout before the discriminator's verdict."""
+    d_minibatch_std: bool = False
+    """Show the discriminator the variety of the batch."""
+    init: Literal["he", "normal", "glorot"] = "he"
+    """Initial weights: He et al. 2015; N(0, 0.02) as in the DCGAN paper; Glorot & Bengio 2010, the default of Keras."""
+
+
+class Generator(nn.Module):
+    """Latents (B, latent_dim) -> frames (B, 3, 1, height, width) in [-1, 1]."""
+
+    def __init__(self, config: DCGANConfig, height: int, width: int):
+        super().__init__()
+        depth = config.g_depth or default_depth(height, width)
+        check_size(height, width, depth)
+        channels = [min(config.g_width * config.growth**level, config.max_width) for level in range(depth)]
+        self.grid = (config.g_base_width or channels[-1], height >> depth, width >> depth)
+        self.project = nn.Linear(config.latent_dim, self.grid[0] * self.grid[1] * self.grid[2])
+        layers: list[nn.Module] = [nn.LeakyReLU(0.2, inplace=True)]
+        inputs = self.grid[0]
+        for outputs in reversed(channels):
+            layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
+            layers += [BatchNorm(outputs)] if config.g_norm == "batch" else []
+            layers += [nn.LeakyReLU(0.2, inplace=True)]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers, *_same_conv(inputs, 3, config.g_out_kernel, True), nn.Tanh())
+        initialise(self, config.init)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = self.project(latents).view(-1, *self.grid).contiguous(memory_format=torch.channels_last)
+        return self.layers(x).unsqueeze(2)
+
+
+class Discriminator(nn.Module):
+    """Frames (B, 3, 1, height, width) in [-1, 1] -> logits (B,): positive means real."""
+
+    def __init__(self, config: DCGANConfig, height: int, width: int):
+        super().__init__()
+        depth = config.d_depth or default_depth(height, width)
+        channels = [min(config.d_width * config.growth**level, config.max_width) for level in range(depth)]
+        layers: list[nn.Module] = []
+        inputs = 3
+        for level, outputs in enumerate(channels):
+            conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=config.d_norm != "batch" or level == 0)
+            layers += [conv] + ([BatchNorm(outputs)] if config.d_norm == "batch" and level else []) + [nn.LeakyReLU(0.2, inplace=True)]
+            height, width, inputs = ceil(height / 2), ceil(width / 2), outputs
+        if config.d_minibatch_std:
+            layers += [MinibatchStd()]
+            inputs += 1
+        self.layers = nn.Sequential(*layers)
+        self.verdict = nn.Sequential(nn.Flatten(), nn.Dropout(config.d_dropout), nn.Linear(inputs * height * width, 1))
+        initialise(self, config.init)
+        if config.d_norm == "spectral":
+            for module in self.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear)):
+                    nn.utils.parametrizations.spectral_norm(module)
+
+    def forward(self, video: Tensor) -> Tensor:
+        x = video.squeeze(2).contiguous(memory_format=torch.channels_last)
+        return self.verdict(self.layers(x)).squeeze(1)
+
+
+def default_depth(height: int, width: int) -> int:
+    """Halvings that bring the shorter side to 4..7 pixels (at least one)."""
+    return max(1, (min(height, width) // 4).bit_length() - 1)
+
+
+def check_size(height: int, width: int, depth: int) -> None:
+    """UserError with the nearest sizes that work unless both sides are multiples of 2**depth."""
+    stride = 2**depth
+    if height % stride == 0 and width % stride == 0:
+        return
+    sides = [(max(1, side // stride) * stride, ceil(side / stride) * stride) for side in (height, width)]
+    nearest = [min(pair, key=lambda size: abs(size - side)) for pair, side in zip(sides, (height, width))]
+    raise UserError(f"--height {height} --width {width}: both sides must be multiples of {stride} "
+                    f"({depth} doublings); the nearest allowed is --height {nearest[0]} --width {nearest[1]}")
+
+
+def initialise(network: nn.Module, kind: str) -> None:
+    """Initial weights of every convolution and linear layer; biases zero."""
+    for module in network.modules():
+        if not isinstance(module, (nn.Conv2d, nn.Linear)):
+            continue
+        if kind == "he":
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+        elif kind == "glorot":
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _same_conv(inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Module]:
+    """A stride-1 convolution that keeps the size; an even kernel needs one-sided padding, done apart."""
+    if kernel % 2:
+        return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)]
+    return [SamePad(kernel), nn.Conv2d(inputs, outputs, kernel, bias=bias)]
+
+
+def build(config: DCGANConfig, height: int, width: int) -> dict[str, nn.Module]:
+    """The pair of networks, in the memory layout that convolutions are fastest in."""
+    return {"generator": Generator(config, height, width).to(memory_format=torch.channels_last),
+            "discriminator": Discriminator(config, height, width).to(memory_format=torch.channels_last)}

@@ -1,0 +1,78 @@
+"""Layers that several families use."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils import distributed
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) whose statistics span all processes, on any device.
+
+    Input (B, C, ...), any floating type; statistics are float32. Running statistics change only while the layer's own
+    parameters are being trained, so a frozen network stays exactly as it was.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        if distributed.world_size() > 1:
+            return self._across_processes(x)
+        learns = self.weight.requires_grad
+        return F.batch_norm(x, self.running_mean if learns else None, self.running_var if learns else None,
+                            self.weight, self.bias, True, self.momentum, self.eps)
+
+    def _across_processes(self, x: Tensor) -> Tensor:
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        values = x.float()
+        count = distributed.world_size() * values.numel() / values.shape[1]
+        mean = distributed.sum_with_gradient(values.sum(axes)) / count
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        centred = values - mean.view(shape)
+        variance = distributed.sum_with_gradient(centred.square().sum(axes)) / count
+        if self.weight.requires_grad:
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / max(count - 1, 1), self.momentum)
+        scale = self.weight / torch.sqrt(variance + self.eps)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+class SamePad(nn.Module):
+    """Zero padding that keeps the size under a stride-1 convolution; the odd pixel goes right and below, as in TensorFlow."""
+
+    def __init__(self, kernel: int):
+        super().__init__()
+        before = (kernel - 1) // 2
+        self.pad = (before, kernel - 1 - before) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.pad)
+
+
+class MinibatchStd(nn.Module):
+    """Appends one channel: the mean standard deviation over a group of the batch (Karras et al. 2018, section 3).
+
+    (B, C, H, W) -> (B, C + 1, H, W). Groups are neighbours in the batch, so that a batch split over processes keeps its
+    groups; their size is the largest divisor of B up to ``group``.
+    """
+
+    def __init__(self, group: int = 4):
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch = x.shape[0]
+        size = next(n for n in range(min(self.group, batch), 0, -1) if batch % n == 0)
+        values = x.float().reshape(batch // size, size, *x.shape[1:])
+        deviation = (values.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+        channel = deviation.repeat_interleave(size).view(batch, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+        return torch.cat([x, channel.to(x.dtype)], 1)

@@ -1,0 +1,144 @@
+"""A checkpoint is data, not code: a folder of safetensors and JSON that appears whole or not at all.
+
+    checkpoints/step_000500/nets.safetensors  ema.safetensors  optimizer.safetensors  state.json
+    checkpoints/latest                         a text file that names the newest one; moved last
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim import Optimizer
+
+from utils.errors import UserError
+from utils.files import atomic_folder, write_text
+
+FORMAT = 1
+
+
+def name_of(step: int, rollbacks: int = 0) -> str:
+    """A rollback writes its step anew under a name of its own: a full folder cannot be replaced in one move."""
+    return f"step_{step:06d}" + (f"_r{rollbacks}" if rollbacks else "")
+
+
+def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int) -> Path:
+    """Write ``groups`` (file name -> tensors) and ``state`` as ``folder/name``, point ``latest`` to it, delete all but ``keep``."""
+    target = folder / name
+    if not target.exists():
+        with atomic_folder(target) as temporary:
+            for group, tensors in groups.items():
+                _save_tensors(temporary / f"{group}.safetensors", tensors)
+            (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **state}, indent=1))
+    write_text(folder / "latest", name + "\n")
+    for old in listed(folder)[:-keep]:
+        if old.name != name:
+            shutil.rmtree(old)
+    return target
+
+
+def listed(folder: Path) -> list[Path]:
+    """Checkpoints in ``folder``, oldest first."""
+    found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+(_r\d+)?", path.name)]
+    return sorted(found, key=order)
+
+
+def order(path: Path) -> tuple[int, int]:
+    """(rollbacks, step): after a rollback, earlier steps are newer."""
+    step, _, rollbacks = path.name.removeprefix("step_").partition("_r")
+    return int(rollbacks or 0), int(step)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint of a ``checkpoints`` folder, or None."""
+    pointer = folder / "latest"
+    if pointer.is_file() and (folder / pointer.read_text().strip()).is_dir() and pointer.read_text().strip():
+        return folder / pointer.read_text().strip()
+    return (listed(folder) or [None])[-1]
+
+
+def find(path: str | Path) -> Path:
+    """A run directory, its ``checkpoints`` folder or one checkpoint -> the checkpoint; UserError if there is none."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"--checkpoint {path}: there is no such run or checkpoint")
+    if (path / "state.json").is_file():
+        return path
+    for folder in (path / "checkpoints", path):
+        found = latest(folder) if folder.is_dir() else None
+        if found:
+            return found
+    raise UserError(f"--checkpoint {path}: holds no checkpoint; give a run directory or one of its checkpoints/step_* folders")
+
+
+def read_state(checkpoint: Path) -> dict:
+    """``state.json``; UserError when it is missing, cut short, or of another format."""
+    try:
+        state = json.loads((checkpoint / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(_unreadable(checkpoint / "state.json", error)) from None
+    if state.get("format") != FORMAT:
+        raise UserError(f"{checkpoint}: written in format {state.get('format')}, this version reads {FORMAT}")
+    return state
+
+
+def read_tensors(checkpoint: Path, group: str) -> dict[str, torch.Tensor]:
+    """One safetensors file of a checkpoint, on the CPU; UserError when it is missing or cut short."""
+    path = checkpoint / f"{group}.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path}: damaged or incomplete checkpoint ({error}); delete the folder {path.parent.name} to use the one before it"
+
+
+def _save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(contiguous, path)
+    except SafetensorError as error:
+        # The library wraps the system's error in text; a full disk has to surface as one.
+        code = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(code.group(1)), str(error), str(path)) if code else error
+
+
+def net_tensors(nets: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer as ``network.name``."""
+    return {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
+
+
+def load_nets(nets: dict[str, nn.Module], tensors: dict[str, torch.Tensor], where: Path) -> None:
+    """The inverse of :func:`net_tensors`; UserError when names or shapes do not fit."""
+    for name, net in nets.items():
+        own = {key.removeprefix(name + "."): value for key, value in tensors.items() if key.startswith(name + ".")}
+        try:
+            net.load_state_dict(own)
+        except RuntimeError as error:
+            raise UserError(f"{where}: does not fit the network {name!r}: {str(error).splitlines()[-1].strip()}") from None
+
+
+def optimizer_tensors(optimizers: dict[str, Optimizer]) -> dict[str, torch.Tensor]:
+    """Every state tensor as ``optimizer.index.name``."""
+    return {f"{name}.{index}.{key}": value for name, optimizer in optimizers.items()
+            for index, entry in optimizer.state_dict()["state"].items() for key, value in entry.items()}
+
+
+def load_optimizers(optimizers: dict[str, Optimizer], tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of :func:`optimizer_tensors`. Learning rates come from the config, not from here."""
+    for name, optimizer in optimizers.items():
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for full, value in tensors.items():
+            owner, index, key = full.rsplit(".", 2)
+            if owner == name:
+                # Moments must lie in memory as their parameter does: fused kernels walk both with one pointer.
+                like = parameters[int(index)]
+                state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,94 @@
+"""The run directory: whose it is, what may be continued there, and what must not be overwritten."""
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+import yaml
+
+from configs.schema import TrainConfig, differences, from_dict
+from training import checkpoint
+from training.registry import MODELS
+from utils.errors import UserError
+from utils.files import write_text
+
+
+class RunFolder:
+    """``out`` claimed for one training process: locked, compared with the run it may hold, cleared of a crash's leftovers."""
+
+    def __init__(self, config: TrainConfig):
+        self.path = Path(config.out)
+        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path}: is a file; give a folder")
+        if config.restart and self.path.exists():
+            self._refuse_if_running()
+            self._move_aside()
+        self._refuse_foreign()
+        for folder in (self.checkpoints, self.samples):
+            _make(folder)
+        self._lock = _locked(self.path)
+        self.resume_from = checkpoint.latest(self.checkpoints)
+        if self.resume_from is not None:
+            self._compare(config)
+        for leftover in [*self.path.glob(".*.tmp*"), *self.checkpoints.glob(".*.tmp*"), *self.samples.glob(".*.tmp*")]:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        write_text(self.path / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+
+    def _compare(self, config: TrainConfig) -> None:
+        old = from_dict(checkpoint.read_state(self.resume_from)["config"], MODELS, str(self.resume_from))
+        changed = differences(old, config)
+        if changed:
+            raise UserError(f"--out {self.path} holds a run with other settings ({'; '.join(changed[:4])}); "
+                            "use another --out, the same settings, or --restart to move that run aside")
+
+    def _refuse_foreign(self) -> None:
+        """A folder that holds files but no run is somebody's: never fill it."""
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists() and not self.checkpoints.exists():
+            raise UserError(f"--out {self.path}: the folder holds files but no run; give a new or empty folder")
+
+    def _refuse_if_running(self) -> None:
+        os.close(_locked(self.path))
+
+    def _move_aside(self) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+
+    def truncate(self, name: str, last_step: int) -> None:
+        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again."""
+        path = self.path / name
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= last_step]
+            write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return float("inf")  # a line cut short by a crash
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {folder.parent}: cannot be written: {error.strerror}") from None
+
+
+def _locked(folder: Path) -> int:
+    """A file handle whose lock lives as long as the process; a second run into the same folder is refused."""
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UserError(f"--out {folder}: another process is training there; wait for it, or use another --out") from None
+    return handle

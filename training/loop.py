@@ -1,0 +1,264 @@
+"""The loop: turns a task's losses into steps, once for all families."""
+
+import signal
+import time
+
+import torch
+
+from configs.schema import TrainConfig
+from data.batches import Batches
+from training import checkpoint, samples
+from training.alarms import Alarm, Watch, variety
+from training.ema import Averaged
+from training.folder import RunFolder
+from training.log import Log
+from training.report import write_report
+from training.setup import Setup, prepare
+from training.step import run_phase, to_float
+from training.task import Request
+from utils import distributed, hardware, images
+from utils.errors import EXIT_INTERRUPTED
+from utils.files import write_text
+
+EXIT_ALARM = 3
+# Diversity is measured at every so-manieth logged step, on this many clips.
+DIVERSITY_EVERY, DIVERSITY_CLIPS = 10, 32
+
+
+def train(config: TrainConfig) -> int:
+    """Train, or continue, the run in ``config.out``. Returns the exit status: 0 when it is complete, 75 when it was interrupted
+    (a scheduler may requeue it), 3 when an alarm stopped it."""
+    device = hardware.pick_device(config.device, distributed.local_rank())
+    distributed.start(device.type)
+    try:
+        folder = RunFolder(config) if distributed.is_main() else None
+        return Loop(config, prepare(config), folder).run()
+    finally:
+        distributed.stop()
+
+
+class Loop:
+    """State of a running training: networks, averages, the step reached, alarms so far."""
+
+    def __init__(self, config: TrainConfig, setup: Setup, folder: RunFolder | None):
+        self.config, self.setup, self.folder, self.task = config, setup, folder, setup.task
+        self.ema = Averaged({name: self.task.nets[name] for name in self.task.ema}, config.ema)
+        self.shown_nets = {**self.task.nets, **self.ema.nets}
+        self.watch = Watch(config.alarm_patience, config.alarm_after)
+        self.step, self.lr_scale, self.rollbacks, self.alarms = 0, 1.0, 0, []
+        self.base_lrs = {phase.name: [group["lr"] for group in phase.optimizer.param_groups] for phase in self.task.phases}
+        self.batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, rank=distributed.rank(),
+                               world=distributed.world_size(), workers=config.workers or 1)
+        self.interrupted = False
+        self.real_variety = variety(to_float(samples.real_clips(setup.dataset, DIVERSITY_CLIPS, config.seed), torch.device("cpu")))
+        distributed.barrier()
+        found = checkpoint.latest(samples.Path(config.out) / "checkpoints")
+        if found:
+            self._load(found)
+
+    def run(self) -> int:
+        main, total = distributed.is_main(), self.setup.steps
+        if self.step >= total:
+            if main:
+                print(f"{self.config.out}: complete at step {self.step}; raise --steps or --epochs to go on")
+            return 0
+        self.log = self._open_log() if main else None
+        restore = self._catch_signals()
+        try:
+            if self.step == 0 and self.config.on_alarm == "rollback":
+                self._save()  # there must be something to go back to
+            status = self._steps(total)
+        finally:
+            restore()
+            self.batches.close()
+            if self.log:
+                self.log.close()
+        if main and status == 0:
+            print(f"done: {total} steps; report: {self.config.out}/report.html")
+        return status
+
+    def _steps(self, total: int) -> int:
+        config, since = self.config, _Clock(self.batches)
+        while self.step < total:
+            self.step += 1
+            stats = self._train_step()
+            self.ema.update(self.task.nets, self.step)
+            logged = self.step % config.log_every == 0 or self.step == total
+            saved = self.step % config.checkpoint_every == 0 or self.step == total
+            # On a CPU looking costs nothing; on a GPU it would wait for the step to end.
+            if logged or saved or self.setup.device.type == "cpu":
+                row = self._row(stats)
+                if logged:
+                    row.update(since.numbers(self.step, config.batch_size))
+                    row.update(self._diversity())
+                due = self.watch.check(row) if logged else [alarm for alarm in Watch(1, 0).check(row) if alarm.kind == "non-finite"]
+                if logged and self.log:
+                    self.log.row(row)
+                if self.log:
+                    self.log.progress.update(1, **{name.replace("/loss", ""): row[name] for name in row if name.endswith("/loss")})
+                for alarm in due:
+                    status = self._alarmed(alarm)
+                    if status is not None:
+                        return status
+                if due and self.rollbacks and due[0].step != self.step:
+                    since = _Clock(self.batches)
+                    continue
+            elif self.log:
+                self.log.progress.update()
+            pause = time.monotonic()
+            if self.step % config.sample_every == 0 or self.step == total:
+                self._show()
+            if saved:
+                self._save()
+            since.skip(time.monotonic() - pause)
+            if distributed.any_of(self.interrupted):
+                self._save()
+                if self.log:
+                    self.log.progress.note(f"interrupted at step {self.step}; the same command continues")
+                return EXIT_INTERRUPTED
+        return 0
+
+    def _train_step(self) -> dict[str, torch.Tensor]:
+        """Every phase that is due. The r-th repeat of any phase trains on the r-th batch of the step."""
+        per_step = max(phase.repeats for phase in self.task.phases)
+        stats = {}
+        for phase in self.task.phases:
+            if self.step % phase.every:
+                continue
+            for repeat in range(phase.repeats):
+                raw = self.batches.at((self.step - 1) * per_step + repeat)
+                values = run_phase(self.task, phase, raw, self.config, step=self.step, repeat=repeat,
+                                   device=self.setup.device, dtype=self.setup.dtype)
+                stats.update({f"{phase.name}/{name}": value for name, value in values.items()})
+        return stats
+
+    def _row(self, stats: dict[str, torch.Tensor]) -> dict[str, float]:
+        values = torch.stack([value.float() for value in stats.values()])
+        distributed.average([values])
+        return {"step": self.step, **dict(zip(stats, values.tolist()))}
+
+    def _diversity(self) -> dict[str, float]:
+        """How much samples differ from each other, beside real clips (1 = as much)."""
+        if self.step % (self.config.log_every * DIVERSITY_EVERY) or self.real_variety == 0:
+            return {}
+        fixed = samples.latents(DIVERSITY_CLIPS, self.task.latent_dim, self.config.seed, name="diversity")
+        with hardware.autocast(self.setup.dtype, self.setup.device):
+            clips = samples.generate(self.task, self.task.nets, Request(fixed))
+        return {"diversity": variety(clips) / self.real_variety}
+
+    def _alarmed(self, alarm: Alarm) -> int | None:
+        """Log the alarm and act on it. An exit status ends training."""
+        self.alarms.append(alarm.as_dict())
+        if self.log:
+            self.log.progress.note(f"ALARM {alarm.kind}: {alarm.message}")
+            self._write_alarms()
+        act = self.config.on_alarm
+        if act == "rollback" and self.rollbacks < self.config.max_rollbacks:
+            self._roll_back(alarm)
+            return None
+        if act == "warn" and alarm.kind != "non-finite":
+            return None
+        if alarm.kind != "non-finite":
+            self._save()
+        if self.log:
+            samples.plot_losses(self.folder.path / "losses.png")
+            write_report(self.folder.path, self.config, self.setup, self.alarms)
+            self.log.progress.note(f"stopped at step {self.step}; the last good checkpoint is kept in {self.folder.checkpoints}")
+        return EXIT_ALARM
+
+    def _roll_back(self, alarm: Alarm) -> None:
+        """To the newest checkpoint from before the trouble began, with half the learning rate."""
+        folder = samples.Path(self.config.out) / "checkpoints"
+        distributed.barrier()
+        kept = checkpoint.listed(folder)
+        good = [path for path in kept if checkpoint.order(path)[1] < alarm.since] or kept[:1]
+        rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
+        self._load(good[-1])
+        self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
+        self._set_lr()
+        self.watch = Watch(self.config.alarm_patience, self.config.alarm_after)
+        if self.log:
+            self.log.progress.note(f"back to step {self.step} with {self.lr_scale:g} times the learning rate "
+                                   f"({self.rollbacks} of {self.config.max_rollbacks})")
+            self.log.close()
+            self.log = self._open_log()
+        self._save()
+
+    def _open_log(self) -> Log:
+        self._write_alarms()
+        self.setup.dataset.report.save(self.folder.path / "health.json")
+        if not (self.folder.path / "reals.png").exists():
+            shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)
+            images.save_png(self.folder.path / "reals.png", images.grid(shown[:, 0].numpy()))
+        return Log(self.folder, self.step, self.setup.steps, self.config.tensorboard)
+
+    def _write_alarms(self) -> None:
+        import json
+        write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self.alarms))
+
+    def _show(self) -> None:
+        """Samples, curves and the report."""
+        if not self.log:
+            return
+        config = self.config
+        with hardware.autocast(self.setup.dtype, self.setup.device):
+            picture = samples.write_samples(self.folder.samples, self.step, self.task, self.shown_nets, config.samples, config.seed,
+                                            self.setup.dataset.fps)
+        self.log.picture("samples", picture, self.step)
+        samples.plot_losses(self.folder.path / "losses.png")
+        write_report(self.folder.path, config, self.setup, self.alarms)
+
+    def _save(self) -> None:
+        if not self.log:
+            return
+        optimizers = {phase.name: phase.optimizer for phase in self.task.phases}
+        groups = {"nets": checkpoint.net_tensors(self.task.nets), "ema": checkpoint.net_tensors(self.ema.nets),
+                  "optimizer": checkpoint.optimizer_tensors(optimizers)}
+        state = {"step": self.step, "config": self.config.as_dict(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
+                 "alarms": self.alarms, "watch": {"started": self.watch.started, "counts": self.watch.counts},
+                 "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps}, "torch": torch.__version__}
+        checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep)
+
+    def _load(self, path) -> None:
+        state = checkpoint.read_state(path)
+        checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
+        checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
+        checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))
+        self.step, self.lr_scale, self.rollbacks, self.alarms = state["step"], state["lr_scale"], state["rollbacks"], state["alarms"]
+        self.watch.started, self.watch.counts = state["watch"]["started"], state["watch"]["counts"]
+        self._set_lr()
+
+    def _set_lr(self) -> None:
+        for phase in self.task.phases:
+            for group, lr in zip(phase.optimizer.param_groups, self.base_lrs[phase.name]):
+                group["lr"] = lr * self.lr_scale
+
+    def _catch_signals(self):
+        """SIGTERM and the first SIGINT end training after the step; a second SIGINT ends it at once."""
+        def handle(number, frame):
+            if self.interrupted and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.interrupted = True
+        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        return lambda: [signal.signal(number, old) for number, old in before.items()]
+
+
+class _Clock:
+    """Speed and waiting since the last logged row, without the time that samples and checkpoints take."""
+
+    def __init__(self, batches: Batches):
+        self._batches, self._begin = batches, time.monotonic()
+        self._start, self._waited, self._step = self._begin, batches.wait_seconds, None
+
+    def skip(self, seconds: float) -> None:
+        self._start += seconds
+
+    def numbers(self, step: int, batch_size: int) -> dict[str, float]:
+        now, waited = time.monotonic(), self._batches.wait_seconds
+        seconds = max(now - self._start, 1e-9)
+        steps = step - self._step if self._step is not None else 0
+        numbers = {"seconds": now - self._begin, "data_wait": (waited - self._waited) / seconds}
+        if steps:
+            numbers["clips_per_second"] = steps * batch_size / seconds
+        self._start, self._waited, self._step = now, waited, step
+        return numbers

@@ -1,0 +1,45 @@
+"""Adversarial losses as plain functions of logits (B,), and the gradient penalty. All in float32."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def bce_d(real: Tensor, fake: Tensor) -> Tensor:
+    """Cross-entropy with labels 1 and 0 (Goodfellow et al. 2014, arXiv 1406.2661, eq. 1)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def bce_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    """The non-saturating generator loss -log D(G(z)) (the same paper, section 3)."""
+    return F.softplus(-fake).mean()
+
+
+def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss (Lim & Ye 2017, arXiv 1705.02894)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    return -fake.mean()
+
+
+def rpgan_d(real: Tensor, fake: Tensor) -> Tensor:
+    """Relativistic pairing (Jolicoeur-Martineau 2018, arXiv 1807.00734; Huang et al. 2024, arXiv 2501.05441, eq. 2)."""
+    return F.softplus(-(real - fake)).mean()
+
+
+def rpgan_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    return F.softplus(-(fake - real)).mean()
+
+
+LOSSES = {"bce": (bce_d, bce_g), "hinge": (hinge_d, hinge_g), "rpgan": (rpgan_d, rpgan_g)}
+NEEDS_REAL_IN_G = {"rpgan"}
+
+
+def gradient_penalty(discriminator: nn.Module, video: Tensor) -> Tensor:
+    """E ||dD/dvideo||^2, zero-centred: R1 on real clips, R2 on generated ones (Mescheder et al. 2018, arXiv 1801.04406, eq. 9)."""
+    video = video.detach().requires_grad_(True)
+    logits = discriminator(video)
+    (gradient,) = torch.autograd.grad(logits.float().sum(), video, create_graph=True)
+    return gradient.float().square().sum(dim=tuple(range(1, gradient.dim()))).mean()

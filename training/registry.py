@@ -1,0 +1,22 @@
+"""Every family: its settings and how its task is made. A new family is one line here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from models import dcgan
+from training.gan import GANTask
+
+
+@dataclass
+class Family:
+    """``config``: the dataclass behind ``--model.NAME``. ``task``: (TrainConfig, DataInfo, device) -> Task."""
+
+    config: type
+    task: Callable
+
+
+FAMILIES = {
+    "dcgan": Family(dcgan.DCGANConfig, partial(GANTask, build=dcgan.build)),
+}
+MODELS = {name: family.config for name, family in FAMILIES.items()}

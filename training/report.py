@@ -1,0 +1,91 @@
+"""``report.html``: one self-contained page that tells what a run was, how it went and what it makes."""
+
+import base64
+import html
+from pathlib import Path
+
+import yaml
+
+from configs.schema import TrainConfig
+from training.log import read_rows
+from training.setup import Setup
+from utils.files import write_text
+
+MOST_PICTURES = 8
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; }
+td:not(:first-child) { font-variant-numeric: tabular-nums; }
+pre { background: #f6f6f6; padding: .8rem; overflow: auto; font-size: 13px; columns: 3; }
+img, video { max-width: 100%; } figure { display: inline-block; margin: 0 1rem 1rem 0; max-width: 31%; vertical-align: top; }
+figure.wide { max-width: 100%; } figcaption { color: #666; font-size: 13px; }
+.alarm { background: #fdecea; border-left: 4px solid #c0392b; padding: .4rem .8rem; margin: .4rem 0; }
+.good { background: #eaf6ec; border-left: 4px solid #2e8b57; padding: .4rem .8rem; }
+"""
+
+
+def write_report(run: Path, config: TrainConfig, setup: Setup, alarms: list[dict]) -> None:
+    """Write ``run/report.html`` from what the run directory holds; pictures and the newest film are embedded."""
+    rows = read_rows(run / "metrics.jsonl")
+    last = rows[-1] if rows else {"step": 0}
+    title = f"{run.name}: {config.family}, {config.height}x{config.width}, step {last['step']} of {setup.steps}"
+    parts = [f"<h1>{html.escape(title)}</h1>", _alarms(alarms), "<h2>Samples</h2>", _newest(run), "<h2>Curves</h2>",
+             _picture(run / "losses.png", "", "wide"), "<h2>How the samples came about</h2>", _evolution(run),
+             "<h2>Numbers</h2>", _numbers(last, setup), "<h2>Videos</h2>", _health(setup),
+             "<h2>Settings</h2>", f"<pre>{html.escape(yaml.safe_dump(config.as_dict(), sort_keys=False))}</pre>"]
+    write_text(run / "report.html", f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+               f"<style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n")
+
+
+def _alarms(alarms: list[dict]) -> str:
+    if not alarms:
+        return '<p class="good">No alarm so far.</p>'
+    return "".join(f'<p class="alarm"><b>{html.escape(alarm["kind"])}</b> at step {alarm["step"]}: '
+                   f'{html.escape(alarm["message"])}</p>' for alarm in alarms)
+
+
+def _newest(run: Path) -> str:
+    films, pictures = sorted((run / "samples").glob("step_*.mp4")), sorted((run / "samples").glob("step_*.png"))
+    film = f'<figure><video controls autoplay loop muted playsinline src="{_embed(films[-1], "video/mp4")}"></video>' \
+           f'<figcaption>{films[-1].stem}: a walk around each latent</figcaption></figure>' if films else ""
+    newest = _picture(pictures[-1], f"{pictures[-1].stem}: fixed latents") if pictures else ""
+    return film + newest + _picture(run / "reals.png", "real frames")
+
+
+def _evolution(run: Path) -> str:
+    pictures = sorted((run / "samples").glob("step_*.png"))
+    if len(pictures) > MOST_PICTURES:
+        pictures = [pictures[round(i * (len(pictures) - 1) / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES)]
+    return "".join(_picture(path, path.stem) for path in pictures)
+
+
+def _numbers(row: dict, setup: Setup) -> str:
+    sizes = {f"parameters, {name}": f"{sum(p.numel() for p in net.parameters()):,}" for name, net in setup.task.nets.items()}
+    values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+    arithmetic = {"device": str(setup.device), "arithmetic": str(setup.dtype).removeprefix("torch.")}
+    return _table({**sizes, **arithmetic, **values})
+
+
+def _health(setup: Setup) -> str:
+    data = setup.dataset
+    numbers = {"frames": f"{data.num_frames:,}", "clips": f"{len(data):,}", "frames per second": f"{data.fps:g}",
+               "classes": ", ".join(data.classes)}
+    return _table(numbers) + f"<pre style='columns:1'>{html.escape(data.report.table())}</pre>"
+
+
+def _table(values: dict[str, str]) -> str:
+    cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in values.items())
+    return f"<table>{cells}</table>"
+
+
+def _picture(path: Path, caption: str, kind: str = "") -> str:
+    if not path.exists():
+        return ""
+    return f'<figure class="{kind}"><img alt="{html.escape(caption)}" src="{_embed(path, "image/png")}">' \
+           f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _embed(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,44 @@
+"""From a checkpoint to samples: all that generate.py and evaluate.py need of training."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from configs.schema import TrainConfig, from_dict
+from training import checkpoint, samples
+from training.registry import MODELS
+from training.setup import build_task
+from training.task import DataInfo, Request
+from utils import hardware
+
+
+class Sampler:
+    """A trained generator. ``config``: what it was trained with; ``fps``: rate of the frames it was trained on."""
+
+    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype):
+        state = checkpoint.read_state(path)
+        self.path, self.step = path, state["step"]
+        self.config: TrainConfig = from_dict(state["config"], MODELS, str(path / "state.json"))
+        info = DataInfo(**state["data"])
+        self.fps, self.classes, self.family = info.fps, info.classes, self.config.family
+        self._task = build_task(self.config, info, device)
+        checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
+        averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}
+        checkpoint.load_nets(averaged, checkpoint.read_tensors(path, "ema"), path)
+        self.latent_dim, self._device, self._dtype = self._task.latent_dim, device, dtype
+
+    def latents(self, num: int, seed: int, start: int = 0) -> Tensor:
+        """(num, latent_dim), N(0, 1); row i is a function of (seed, start + i) alone."""
+        return samples.latents(num, self.latent_dim, seed, start)
+
+    def sample(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights."""
+        with hardware.autocast(self._dtype, self._device):
+            return samples.generate(self._task, self._task.nets, Request(latents, labels)).clamp_(-1, 1)
+
+
+def load_sampler(path: str | Path, device: str = "auto", precision: str = "auto") -> Sampler:
+    """``path``: a run directory, its ``checkpoints`` folder, or one checkpoint. UserError when there is none or it is damaged."""
+    chosen = hardware.pick_device(device)
+    return Sampler(checkpoint.find(path), chosen, hardware.pick_dtype(precision, chosen))

@@ -1,0 +1,114 @@
+"""Pictures and films of a run: real clips, fixed-latent samples, curves."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.dataset import VideoDataset
+from training.log import read_rows
+from training.task import Request, Task
+from utils import images
+from utils.files import atomic_file
+from utils.seeds import torch_generator
+from utils.video import write_video
+
+FILM_FRAMES = 32
+
+
+def latents(number: int, dim: int, seed: int, start: int = 0, name: str = "sample") -> Tensor:
+    """(number, dim), N(0, 1). Row i is a function of (seed, start + i) alone."""
+    return torch.stack([torch.randn(dim, generator=torch_generator(seed, name, start + index)) for index in range(number)])
+
+
+@torch.no_grad()
+def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> Tensor:
+    """(B, 3, T, H, W) on the CPU, in parts of ``batch_size``, by networks in evaluation mode."""
+    device = next(next(iter(nets.values())).parameters()).device
+    training = {name: net.training for name, net in nets.items()}
+    for net in nets.values():
+        net.eval()
+    parts = []
+    for at in range(0, len(request.latents), batch_size):
+        labels = None if request.labels is None else request.labels[at:at + batch_size].to(device)
+        parts.append(task.sample(nets, Request(request.latents[at:at + batch_size].to(device), labels)).float().cpu())
+    for name, net in nets.items():
+        net.train(training[name])
+    return torch.cat(parts)
+
+
+def real_clips(dataset: VideoDataset, number: int, seed: int) -> Tensor:
+    """uint8 (number, T, H, W, 3): the same clips for the same seed, spread over all videos."""
+    chosen = torch.randperm(len(dataset), generator=torch_generator(seed, "shown reals"))[:number].sort().values
+    return dataset.gather(chosen)["video"].cpu()
+
+
+def write_samples(folder: Path, step: int, task: Task, nets: dict, number: int, seed: int, fps: float) -> np.ndarray:
+    """``step_N.png``: samples of fixed latents. ``step_N.mp4``: a generator of frames goes once around a circle through each
+    latent, a generator of clips shows its clips. Returns the picture."""
+    fixed = latents(number, task.latent_dim, seed)
+    first = images.to_uint8(generate(task, nets, Request(fixed)))
+    picture = images.grid(first[:, 0])
+    images.save_png(folder / f"step_{step:06d}.png", picture)
+    write_video(folder / f"step_{step:06d}.mp4", _film(first, fixed, task, nets, seed), fps=max(1, round(fps)))
+    return picture
+
+
+def _film(first: np.ndarray, fixed: Tensor, task: Task, nets: dict, seed: int):
+    if first.shape[1] > 1:
+        yield from (images.grid(first[:, t]) for t in range(first.shape[1]))
+        return
+    few = fixed[:9]
+    across = latents(len(few), task.latent_dim, seed, name="across")
+    for index in range(FILM_FRAMES):
+        angle = 2 * math.pi * index / FILM_FRAMES
+        circle = few * math.cos(angle) + across * math.sin(angle)
+        yield images.grid(images.to_uint8(generate(task, nets, Request(circle)))[:, 0])
+
+
+def plot_losses(path: Path) -> None:
+    """``losses.png`` from ``metrics.jsonl`` beside it: losses, verdicts, diversity; thin raw, thick smoothed."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = read_rows(path.parent / "metrics.jsonl")
+    groups = [("loss", [name for name in _names(rows) if name.endswith("/loss")]),
+              ("discriminator's verdict", [name for name in _names(rows) if name in ("d/real", "d/fake")]),
+              ("diversity of samples (real clips = 1)", [name for name in _names(rows) if name == "diversity"]),
+              ("gradient norm", [name for name in _names(rows) if name.endswith("/grad_norm")])]
+    groups = [(title, names) for title, names in groups if names]
+    if not groups:
+        return
+    figure, axes = pyplot.subplots(1, len(groups), figsize=(4.2 * len(groups), 3.2), squeeze=False)
+    for axis, (title, names) in zip(axes[0], groups):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), (int, float))]
+            steps, values = zip(*points)
+            (line,) = axis.plot(steps, values, alpha=0.25, linewidth=0.8)
+            axis.plot(steps, _smooth(np.array(values)), color=line.get_color(), linewidth=1.6, label=name)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+        if title == "gradient norm":
+            axis.set_yscale("log")
+    figure.tight_layout()
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    pyplot.close(figure)
+
+
+def _names(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Centred moving mean over about a thirtieth of the curve; the window shrinks at the ends."""
+    half = max(1, len(values) // 60)
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)

@@ -1,0 +1,71 @@
+"""From a config to what training needs: hardware, data, task."""
+
+from dataclasses import dataclass
+
+import torch
+
+from configs.schema import TrainConfig
+from data.dataset import VideoDataset
+from training.registry import FAMILIES
+from training.task import DataInfo, Task
+from utils import distributed, hardware
+from utils.seeds import derive
+
+DEFAULT_STEPS = 2000
+
+
+@dataclass
+class Setup:
+    """Everything that stands before the first step."""
+
+    config: TrainConfig
+    device: torch.device
+    dtype: torch.dtype
+    dataset: VideoDataset
+    info: DataInfo
+    task: Task
+    steps: int
+    """Training steps in all."""
+
+
+def prepare(config: TrainConfig) -> Setup:
+    """Choose the hardware, read the videos, build the networks."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = hardware.pick_device(config.device, distributed.local_rank())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+    distributed.start(device.type)
+    distributed.local_rows(config.batch_size)
+    build_task(config, DataInfo())  # a size that does not fit is told before the videos are read
+    dataset = read_videos(config, device)
+    info = DataInfo(dataset.classes, dataset.fps)
+    return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
+                 build_task(config, info, device), count_steps(config, len(dataset)))
+
+
+def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
+    """The main process extracts, then the others find the cache filled."""
+    make = lambda: VideoDataset(config.data, storage=config.storage, device=device, quiet=not distributed.is_main(), **config.data_kwargs())
+    if distributed.is_main():
+        dataset = make()
+        distributed.barrier()
+        return dataset
+    distributed.barrier()
+    return make()
+
+
+def build_task(config: TrainConfig, info: DataInfo, device: torch.device | None = None) -> Task:
+    """The family's task with the weights that ``config.seed`` gives, the same in every process."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.seed, "initial weights"))
+        return FAMILIES[config.family].task(config, info, device or torch.device("cpu"))
+
+
+def count_steps(config: TrainConfig, clips: int) -> int:
+    """``--steps``, or ``--epochs`` passes over the clips (each step consumes as many batches as the busiest phase repeats)."""
+    if config.epochs is None:
+        return config.steps or DEFAULT_STEPS
+    per_step = config.batch_size * config.d_repeats
+    return max(1, config.epochs * clips // per_step)

@@ -1,0 +1,96 @@
+"""What the loop asks of a family: phases of optimiser steps, losses, samples."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from utils.seeds import torch_generator
+
+
+@dataclass
+class Phase:
+    """One kind of optimiser step."""
+
+    name: str
+    """Handed back to ``Task.losses``: "d", "g", "ae", "flow"."""
+    module: nn.Module
+    """The only thing this step may change; all else is frozen."""
+    optimizer: Optimizer
+    repeats: int = 1
+    """Optimiser steps per training step, each on a fresh batch."""
+    every: int = 1
+    """Run at every N-th training step."""
+
+
+@dataclass
+class Noise:
+    """Random numbers for one optimiser step: a pure function of (seed, step, phase, repeat, name).
+
+    Every process draws the numbers of the whole batch and keeps its own rows, so that one process or several, or a batch
+    in parts, see the same numbers.
+    """
+
+    keys: tuple
+    rows: slice
+    batch_size: int
+    device: torch.device
+
+    def normal(self, name: str, *shape: int) -> Tensor:
+        """N(0, 1) of shape (rows, *shape), float32."""
+        return self._mine(torch.randn(self.batch_size, *shape, generator=torch_generator(*self.keys, name)))
+
+    def uniform(self, name: str, *shape: int) -> Tensor:
+        """U(0, 1) of shape (rows, *shape), float32."""
+        return self._mine(torch.rand(self.batch_size, *shape, generator=torch_generator(*self.keys, name)))
+
+    def _mine(self, numbers: Tensor) -> Tensor:
+        return numbers[self.rows].to(self.device, non_blocking=True)
+
+
+@dataclass
+class Batch:
+    """What a phase trains on."""
+
+    video: Tensor
+    """Real clips (B, 3, T, H, W) in [-1, 1]."""
+    label: Tensor
+    """Class indices (B,), int64."""
+    noise: Noise
+    step: int
+    """Training step, counted from 1."""
+
+
+@dataclass
+class Request:
+    """What to sample: ``latents`` (B, latent_dim) and, for families that know classes, ``labels`` (B,)."""
+
+    latents: Tensor
+    labels: Tensor | None = None
+
+
+@dataclass
+class DataInfo:
+    """What a family may need to know of the data."""
+
+    classes: list[str] = field(default_factory=lambda: [""])
+    fps: float = 24.0
+
+
+class Task(Protocol):
+    """All that the loop asks of a family."""
+
+    nets: dict[str, nn.Module]
+    """What a checkpoint holds."""
+    ema: tuple[str, ...]
+    """Which of them get an averaged copy."""
+    phases: list[Phase]
+    latent_dim: int
+
+    def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars; "loss" is differentiated, all are logged."""
+
+    def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
+        """(B, 3, T, H, W) in [-1, 1] from ``nets`` (the averaged copies where there are any)."""

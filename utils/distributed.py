@@ -1,0 +1,91 @@
+"""Several processes as one (torchrun): set-up, sums, and who speaks. Everything works unchanged in a single process."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from utils.errors import UserError
+
+
+def start(device_type: str) -> None:
+    """Join the group that torchrun prepared, if it did: NCCL for CUDA, gloo otherwise."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """True in the one process that prints and writes."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    if world_size() > 1:
+        dist.barrier()
+
+
+def any_of(flag: bool) -> bool:
+    """True everywhere if ``flag`` is true anywhere."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    total = torch.tensor(float(flag), device=device)
+    dist.all_reduce(total)
+    return bool(total.item() > 0)
+
+
+def average(tensors: list[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in place, in one exchange."""
+    if world_size() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def sum_with_gradient(tensor: Tensor) -> Tensor:
+    """The sum over processes, through which gradients flow (the backward pass sums the gradients too)."""
+    return _Sum.apply(tensor) if world_size() > 1 else tensor
+
+
+def local_rows(batch_size: int) -> slice:
+    """Which rows of a global batch are this process's."""
+    world = world_size()
+    if batch_size % world:
+        raise UserError(f"--batch_size {batch_size} is not a multiple of the {world} processes")
+    share = batch_size // world
+    return slice(rank() * share, (rank() + 1) * share)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context, tensor):
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient):
+        total = gradient.clone().contiguous()
+        dist.all_reduce(total)
+        return total

@@ -1,0 +1,38 @@
+"""Which device, which arithmetic."""
+
+import torch
+
+from utils.errors import UserError
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """``auto|cpu|cuda|mps`` -> a device; UserError when the one asked for is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this PyTorch sees no CUDA device; use --device cpu or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: this PyTorch sees no Apple GPU; use --device cpu or auto")
+    return torch.device(name, local_rank) if name == "cuda" else torch.device(name)
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """``auto|fp32|bf16`` -> the type of matrix products. auto takes bfloat16 only where the hardware computes in it:
+    CUDA from compute capability 8.0, CPUs with AVX512-BF16 or AMX."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = device.type == "cpu" and _cpu_has_bf16()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+def autocast(dtype: torch.dtype, device: torch.device):
+    """A context in which matrix products and convolutions run in ``dtype`` and everything delicate stays in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
