@@ -4,15 +4,14 @@
     python evaluate.py --real a/ --fake b/ --metrics psnr,ssim,swd --output report/
 """
 
-import platform
+import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,19 +19,17 @@ from torch import Tensor
 from configs.cli import parse
 from data.dataset import VideoDataset
 from data.decode import fit_frame, read_frames, read_image
-from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, kind_of
+from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
 from metrics import pictures, report
 from metrics.pairs import compare_pairs, extremes, find_pairs
 from metrics.pixel import average
 from metrics.protocol import Protocol, Result, to_uint8
 from metrics.registry import COLLECTORS, Metric, choose
+from metrics.sets import Crowd, compare_sets
 from training.restore import load_sampler
 from utils import hardware
 from utils.errors import UserError, script
 from utils.progress import Progress
-from utils.seeds import numpy_generator
-
-ENDINGS = VIDEO_ENDINGS | IMAGE_ENDINGS
 
 
 @dataclass
@@ -86,9 +83,10 @@ class EvaluateConfig:
 
     def check(self) -> "EvaluateConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself."""
-        for name in ("num_samples", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept", "height", "width", "frame_skip"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
+        counts = "num_samples", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept", "height", "width", "frame_skip"
+        for name, value in _given(self, *counts).items():
+            if value < 1:
+                raise UserError(f"--{name} {value}: must be at least 1")
         if self.fps is not None and self.fps <= 0:
             raise UserError(f"--fps {self.fps}: must be above 0")
         if not 0 <= self.seed < 2**63:
@@ -98,64 +96,175 @@ class EvaluateConfig:
         if self.checkpoint is None and (self.real is None or self.fake is None):
             raise UserError("nothing to measure: give --checkpoint for a model, or both --real and --fake for two folders")
         if self.checkpoint is not None and (self.real is not None or self.fake is not None):
-            raise UserError("--checkpoint measures a model against --data; --real and --fake are for two folders: give one or the other")
+            raise UserError("--checkpoint measures a model against --data, --real and --fake compare two folders: give one or the other")
         if (self.height is None) != (self.width is None):
             raise UserError("--height and --width belong together: give both or neither")
-        for name in ("height", "width", "clip_frames") if self.checkpoint else ():
-            if getattr(self, name) is not None:
-                raise UserError(f"--{name}: a model has its own; leave it out")
+        if self.checkpoint is not None and (own := _given(self, "height", "width", "clip_frames")):
+            raise UserError(f"--{next(iter(own))}: a model has its own; leave it out")
         if self.checkpoint is None and self.data is not None:
             raise UserError("--data goes with --checkpoint; for two folders give --real and --fake")
         return self
 
 
 @dataclass
-class Crowd:
-    """Clips that can be asked for by number. ``get``: int64 ``(B,)`` -> uint8 ``(B, T, H, W, 3)``."""
+class Measured:
+    """What goes into the report."""
 
-    name: str
-    count: int
-    get: Callable[[Tensor], Tensor]
-
-
-@dataclass
-class Sides:
-    """What is compared, as sets, and the parts of the protocol that follow from it."""
-
-    real: Crowd
-    fake: Crowd
-    protocol: dict
+    results: list[Result]
+    pictures: dict[str, bytes]
+    notes: list[str]
 
 
-def model_sides(config: EvaluateConfig, metrics: dict[str, Metric]) -> Sides:
-    """A checkpoint's samples beside real clips extracted as it was trained on them."""
+def main(argv: list[str] | None = None) -> int:
+    """Measure, write the report, print the table. Nothing is written before everything is measured."""
+    argv = sys.argv[1:] if argv is None else argv
+    config = parse(EvaluateConfig, argv, "Measure a model against videos, or one folder of videos or images against another.")
+    metrics = choose(config.metrics)
+    output = Path(config.output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: a file has that name; give a folder")
+    output.mkdir(parents=True, exist_ok=True)  # where this is forbidden, it is said now and not after an hour
+    measured = measure_model(config, metrics) if config.checkpoint else measure_folders(config, metrics)
+    command = shlex.join(["python", "evaluate.py", *argv])
+    report.write(output, measured.results, measured.pictures, measured.notes, command)
+    print(report.summary(measured.results, measured.notes))
+    print(f"report: {output / 'report.html'}")
+    return 0
+
+
+def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
+    """A checkpoint's samples against real clips, extracted as those it was trained on."""
     paired = [name for name, metric in metrics.items() if metric.kind == "pairs"]
     if paired:
-        raise UserError(f"--metrics {','.join(paired)}: compares each frame with its reference, and frames invented from noise have none, so the "
-                        f"number would mean nothing; for a model use swd, for reconstructions --real and --fake")
+        raise UserError(f"--metrics {','.join(paired)}: compares each frame with its reference, and frames made from noise have "
+                        f"none, so the number would mean nothing; take swd for a model, --real and --fake for reconstructions")
     sampler = load_sampler(config.checkpoint, config.device, config.precision)
     trained = sampler.config
-    check_frames(metrics, trained.frames, trained.height, trained.width, config.checkpoint)
-    settings = trained.data_kwargs() | given(config, "fit", "split", "cache_dir")
+    source = config.data or trained.data
+    settings = trained.data_kwargs() | _given(config, "fit", "split", "cache_dir")
     if config.frame_skip or config.fps:
         settings |= {"frame_skip": config.frame_skip or 1, "fps": config.fps, "max_frames": None}
-    dataset = VideoDataset(config.data or trained.data, **settings)
+    _check_clips(metrics, settings, config.checkpoint)
+    dataset = VideoDataset(source, **settings)
 
-    def generate(indices: Tensor) -> Tensor:
-        start = int(indices[0])
-        try:
-            return to_uint8(sampler.sample(sampler.latents(len(indices), config.seed, start)))
-        except ValueError as error:
-            raise UserError(f"--checkpoint {config.checkpoint}: {error}; its training has diverged, take an earlier checkpoint") from None
+    def generate(numbers: Tensor) -> Tensor:
+        video = sampler.sample(sampler.latents(len(numbers), config.seed, int(numbers[0])))
+        if not torch.isfinite(video).all():
+            raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier checkpoint")
+        return to_uint8(video)
 
     dtype = hardware.pick_dtype(config.precision, hardware.pick_device(config.device))
-    return Sides(crowd(config.data or trained.data, dataset), Crowd(f"{config.checkpoint} step {sampler.step}", sys.maxsize, generate),
-                 set_protocol(settings, dataset.fps, str(dtype).removeprefix("torch.")))
+    fake = Crowd(f"{config.checkpoint}, step {sampler.step}", math.inf, generate)
+    return _measure_sets(config, metrics, _crowd(source, dataset), fake, settings | {"fps": dataset.fps}, str(dtype).split(".")[1])
 
 
-def folder_sides(config: EvaluateConfig, metrics: dict[str, Metric]) -> Sides:
-    """Two folders, extracted alike."""
-    height, width = config.height, config.width
-    if height is None:
-        first = VideoDataset(config.real, 16, 16, scan="quick", split=config.split or "all") if False else None
-    frames = config.clip_frames or max(COLLECTORS[metric.collects].needs_frames for metric in metrics.values())
+def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
+    """Two folders (or files): frame by frame where metrics need pairs, as crowds where they do not."""
+    pairs = {name: metric for name, metric in metrics.items() if metric.kind == "pairs"}
+    sets = {name: metric for name, metric in metrics.items() if metric.kind == "sets"}
+    parts = [_measure_pairs(config, pairs)] if pairs else []
+    if sets:
+        split = config.split or "all"
+        height, width = config.height, config.width
+        if height is None:
+            height, width = next(read_frames(find_sources(config.real, split).sources[0].path)).shape[:2]
+        frames = config.clip_frames or max(COLLECTORS[metric.collects].needs_frames for metric in sets.values())
+        settings = {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
+                    "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
+        _check_clips(sets, settings, config.real)
+        real, fake = (VideoDataset(path, **settings) for path in (config.real, config.fake))
+        parts.append(_measure_sets(config, sets, _crowd(config.real, real), _crowd(config.fake, fake),
+                                   settings | {"fps": real.fps}, "none"))
+    results = {result.name: result for part in parts for result in part.results}
+    return Measured([results[name] for name in metrics], {name: png for part in parts for name, png in part.pictures.items()},
+                    [note for part in parts for note in part.notes])
+
+
+def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd, settings: dict,
+                  precision: str) -> Measured:
+    found = compare_sets(metrics, real, fake, settings["frames"], num_samples=config.num_samples, seed=config.seed,
+                         batch_size=config.batch_size, frames_per_clip=config.frames_per_clip, max_frames=config.max_frames_kept)
+    names = f"real: {Path(real.name).name}", f"fake: {Path(fake.name).name}"
+    images = {"samples.png": pictures.side_by_side(found.shown["real"], found.shown["fake"], *names)}
+    results, notes = [], found.notes
+    for name, metric in metrics.items():
+        score, floor = found.scores[name], found.floors[name]
+        protocol = Protocol(
+            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights, real=real.name,
+            fake=fake.name, split=settings["split"], real_clips=found.clips, fake_clips=found.clips,
+            floor_clips=found.floor_clips, clip_frames=settings["frames"], frames_per_clip=config.frames_per_clip,
+            frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"], width=settings["width"],
+            resize=_resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
+            settings={"max_frames_kept": config.max_frames_kept})
+        results.append(Result(name, score, floor, metric.unit, metric.better, protocol))
+        notes += [f"{name}: {score.note}"] if score.note else []
+        groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
+        images[f"{name}.png"] = pictures.bars(f"{name} by pyramid level (lower is better)", f"{name} {metric.unit}", groups)
+    return Measured(results, images, notes)
+
+
+def _measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
+    """Every frame against its own reference, at its own size unless --height and --width are given."""
+    found, notes = find_pairs(Path(config.real), Path(config.fake), VIDEO_ENDINGS | IMAGE_ENDINGS)
+
+    def read(path: Path) -> Iterator[np.ndarray]:
+        for frame in _frames_of(path, config.frame_skip or 1, config.fps):
+            yield fit_frame(frame, config.height, config.width, config.fit or "crop") if config.height else frame
+
+    with Progress(len(found), "evaluate", "pair") as progress:
+        compared = compare_pairs(found, metrics, read, shortest=config.shortest, batch_size=config.batch_size,
+                                 on_pair=progress.update)
+    height, width = max(compared.sizes)
+    notes += compared.notes
+    if len(compared.sizes) > 1:
+        notes.append(f"frames of {len(compared.sizes)} sizes, up to {height}x{width}")
+    results = []
+    for name, metric in metrics.items():
+        score = average(compared.values[name])
+        protocol = Protocol(
+            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights, real=config.real,
+            fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found), floor_clips=None,
+            clip_frames=len(compared.frames), frames_per_clip=None, frame_skip=config.frame_skip or 1, fps=config.fps,
+            height=height, width=width, resize=_resize(config.fit or "crop") if config.height else "none",
+            values="uint8 RGB, data range 255", seed=config.seed, precision="none", settings={})
+        results.append(Result(name, score, None, metric.unit, metric.better, protocol))
+        notes += [f"{name}: {score.note}"] if score.note else []
+    return Measured(results, {"differences.png": pictures.differences(extremes(compared, next(iter(metrics)), read))}, notes)
+
+
+def _frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.ndarray]:
+    """Frames of a video, or the one of an image, uint8 RGB ``(H, W, 3)``."""
+    if path.suffix.lower() not in IMAGE_ENDINGS:
+        return read_frames(path, frame_skip=frame_skip, fps=fps)
+    picture = read_image(path)
+    if picture is None:
+        raise UserError(f"{path}: cannot be read as an image")
+    return iter([np.ascontiguousarray(picture[..., ::-1])])
+
+
+def _crowd(name: str, dataset: VideoDataset) -> Crowd:
+    return Crowd(name, len(dataset), lambda numbers: dataset.gather(numbers)["video"].cpu())
+
+
+def _given(config: EvaluateConfig, *names: str) -> dict:
+    return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+
+
+def _resize(fit: str) -> str:
+    return f"{fit}, area averages down, bicubic up"
+
+
+def _check_clips(metrics: dict[str, Metric], settings: dict, source: str) -> None:
+    """Too small or too short clips are refused before any work."""
+    height, width, frames = settings["height"], settings["width"], settings["frames"]
+    for name, metric in metrics.items():
+        if min(height, width) < metric.smallest:
+            raise UserError(f"--metrics {name}: needs at least {metric.smallest}x{metric.smallest} pixels; "
+                            f"frames of {source} have {height}x{width}")
+        needed = COLLECTORS[metric.collects].needs_frames
+        if frames < needed:
+            raise UserError(f"--metrics {name}: needs clips of at least {needed} frames; those of {source} have {frames}")
+
+
+if __name__ == "__main__":
+    script(main)

@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from configs.cli import parse
 from training.restore import Sampler, load_sampler
+from utils import images
 from utils.errors import UserError, script
 from utils.latent_paths import PATH_KINDS, LatentPath, PathKind
 from utils.progress import Progress
@@ -30,7 +30,7 @@ class GenerateConfig:
     checkpoint: str = "runs/default"
     """Run directory, or one of its checkpoints/step_* folders."""
     output: str = "output.mp4"
-    """The film: .mp4 or .avi (H.264), .gif, or .png (one frame: that file; more: a folder of numbered frames, named without .png)."""
+    """The film: .mp4 or .avi (H.264), .gif, or .png (one frame: that file; more: a folder named without .png)."""
     num_frames: int = 300
     """Length of each film in frames."""
     fps: float | None = None
@@ -38,13 +38,13 @@ class GenerateConfig:
     seed: int = 0
     """Another seed, another film."""
     path: PathKind = "slerp"
-    """Way through latent space: great arcs between random points, a smooth random walk, or a loop whose last frame leads to the first."""
+    """Way through latent space: arcs between random points, a smooth random walk, or a walk that ends where it began."""
     keyframe_seconds: float = 2.0
     """Time from one random point of the path to the next: shorter moves faster."""
     grid: str = "1x1"
     """ROWSxCOLUMNS of different samples in one film."""
     num_videos: int = 1
-    """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is the one that a single film would be."""
+    """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is what a single film would be."""
     truncation: float = 1.0
     """Scales the latents: below 1 gives more typical, less varied samples."""
     crf: int = 18
@@ -59,8 +59,9 @@ class GenerateConfig:
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""
         for name in ("num_frames", "num_videos", "batch_size"):
-            _need(name, getattr(self, name), _is_whole(getattr(self, name)) and getattr(self, name) >= 1, "a whole number, at least 1")
-        _need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number, at least 0 and below 2^63")
+            value = getattr(self, name)
+            _need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")
+        _need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
         for name in ("keyframe_seconds", "truncation"):
             value = getattr(self, name)
             _need(name, value, isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0")
@@ -85,11 +86,11 @@ class GenerateConfig:
 
 def generate_video(num_frames: int = 300, fps: float | None = None, output_file: str | Path = "output.mp4",
                    model_path: str | Path = "runs/default", **options) -> Path | list[Path]:
-    """Make a film from a checkpoint, as the command line does; ``options`` are the other fields of :class:`GenerateConfig`.
+    """Make a film as the command line does; ``options`` are the other fields of :class:`GenerateConfig`.
 
-    Returns the film's path, a list of them for ``num_videos`` above 1. Raises UserError on anything the caller can mend.
+    Returns the film's path, a list of them for ``num_videos`` above 1. Raises UserError on all that the caller can mend.
     """
-    config = GenerateConfig(checkpoint=str(model_path), output=str(output_file), num_frames=num_frames, fps=fps, **options)
+    config = GenerateConfig(str(model_path), str(output_file), num_frames, fps, **options)
     written = generate(config.check())
     return written if config.num_videos > 1 else written[0]
 
@@ -115,7 +116,7 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:
     """The frames of film number ``film``, uint8 RGB ``(rows * H, columns * W, 3)``, one by one.
 
-    A generator of clips (T > 1) plays clip after clip; each takes the latent that the path has at the clip's first frame.
+    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame.
     """
     rows, columns = config.rows_columns()
     cells = rows * columns
@@ -128,22 +129,18 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
         for first in range(0, len(starts), clips_at_once):
             batch = starts[first:first + clips_at_once]
             latents = torch.stack([path.at(batch) for path in paths], dim=1).flatten(0, 1) * config.truncation
-            video = torch.cat([_to_uint8(sampler.sample(part), config) for part in latents.split(config.batch_size)])
-            tiles = video.unflatten(0, (len(batch), rows, columns))  # (clips, rows, columns, T, H, W, 3)
-            yield from tiles.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3).flatten(0, 1).numpy()
+            samples = torch.cat([sampler.sample(part) for part in latents.split(config.batch_size)])
+            if not torch.isfinite(samples).all():
+                raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
+            for clip in np.split(images.to_uint8(samples), len(batch)):
+                for time in range(clip.shape[1]):
+                    yield images.grid(clip[:, time], columns, gap=0)
 
     return islice(frames(), config.num_frames)
 
 
 def _path(sampler: Sampler, config: GenerateConfig, period: float, seed: int) -> LatentPath:
     return LatentPath(config.path, lambda index: sampler.latents(1, seed, start=index)[0], period, config.num_frames)
-
-
-def _to_uint8(video: Tensor, config: GenerateConfig) -> Tensor:
-    """Float (B, 3, T, H, W) in [-1, 1] -> uint8 (B, T, H, W, 3)."""
-    if not torch.isfinite(video).all():
-        raise UserError(f"--checkpoint {config.checkpoint}: the generator's output is not finite; its training has failed, take an earlier one")
-    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
 def _is_whole(value) -> bool:

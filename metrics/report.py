@@ -5,7 +5,11 @@ import html
 import json
 from pathlib import Path
 
-from metrics.protocol import Result, finite_only
+import cv2
+import numpy as np
+import torch
+
+from metrics.protocol import Result
 from utils.files import atomic_file, write_text
 
 def table(results: list[Result]) -> str:
@@ -13,16 +17,22 @@ def table(results: list[Result]) -> str:
     rows = [("metric", "value", "real vs real", "unit", "better", "of")]
     for result in results:
         protocol = result.protocol
-        count = f"{protocol.clip_frames} frames" if result.floor is None and protocol.frames_per_clip is None else f"{protocol.fake_clips} clips"
-        rows.append((result.name, number(result.score.value), number(result.floor.value) if result.floor else "", result.unit,
-                     result.better, count))
+        count = f"{protocol.fake_clips} clips" if protocol.frames_per_clip else f"{protocol.clip_frames} frames"
+        floor = result.floor
+        rows.append((result.name, number(result.score.value), number(floor.value) if floor else "", result.unit, result.better,
+                     count))
         for part, value in result.score.parts.items():
-            floor = result.floor.parts.get(part) if result.floor else None
-            rows.append((f"- {part}", number(value), number(floor) if floor is not None else "", result.unit if isinstance(value, float) else "", "", ""))
+            unit = result.unit if isinstance(value, float) else ""
+            rows.append((f"- {part}", number(value), number(floor.parts[part]) if floor else "", unit, "", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def libraries() -> str:
+    """The libraries that arithmetic is left to, with versions."""
+    return f"torch {torch.__version__}, numpy {np.__version__}, opencv {cv2.__version__}"
 
 
 def number(value: float | None) -> str:
@@ -37,9 +47,16 @@ def protocol_lines(results: list[Result]) -> list[str]:
     protocols = [result.as_dict()["protocol"] for result in results]
     shared = {key: value for key, value in protocols[0].items() if all(other[key] == value for other in protocols)}
     lines = [_sentence(shared)]
-    lines += [f"{protocol['metric']}: {_sentence({key: value for key, value in protocol.items() if key not in shared and key != 'metric'})}"
-              for protocol in protocols]
-    return [line for line in lines if line.strip(": ")]
+    for protocol in protocols if len(protocols) > 1 else ():
+        own = {key: value for key, value in protocol.items() if key not in shared and key != "metric"}
+        lines.append(f"{protocol['metric']}: {_sentence(own)}")
+    return lines
+
+
+def summary(results: list[Result], notes: list[str]) -> str:
+    """The table and, as a list under it, how the numbers were made."""
+    remarks = [*protocol_lines(results), *(f"note: {note}" for note in notes)]
+    return "\n".join([table(results), "", *(f"- {remark}" for remark in remarks)])
 
 
 def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str) -> None:
@@ -52,11 +69,10 @@ def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes
     for name, png in pictures.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_bytes(png)
-    remarks = [*protocol_lines(results), *(f"note: {note}" for note in notes)]
-    write_text(folder / "metrics.md", "\n".join([table(results), "", *(f"- {remark}" for remark in remarks), ""]))
-    write_text(folder / "report.html", _page(results, pictures, remarks, command))
-    values = finite_only({"command": command, "metrics": {result.name: result.as_dict() for result in results}, "notes": notes,
-                          "pictures": list(pictures)})
+    write_text(folder / "metrics.md", summary(results, notes) + "\n")
+    write_text(folder / "report.html", _page(results, pictures, notes, command))
+    values = {"command": command, "metrics": {result.name: result.as_dict() for result in results}, "notes": notes,
+              "pictures": list(pictures)}
     write_text(folder / "metrics.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
     for name in outdated:
         (folder / name).unlink(missing_ok=True)
@@ -75,7 +91,7 @@ def _sentence(values: dict) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items() if value not in (None, "", {}))
 
 
-def _page(results: list[Result], pictures: dict[str, bytes], remarks: list[str], command: str) -> str:
+def _page(results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str) -> str:
     """One self-contained page: table, protocol, pictures."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table(results).splitlines()]
     cells = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0]) + "</tr>"]
@@ -84,7 +100,7 @@ def _page(results: list[Result], pictures: dict[str, bytes], remarks: list[str],
         cells.append(f"<tr{kind}>" + "".join(f"<td>{html.escape(cell.removeprefix('- '))}</td>" for cell in row) + "</tr>")
     images = "".join(f'<figure><img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{html.escape(name)}">'
                      f"<figcaption>{html.escape(name)}</figcaption></figure>" for name, png in pictures.items())
-    lines = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
+    lines = "".join(f"<li>{html.escape(remark)}</li>" for remark in [*protocol_lines(results), *notes])
     style = ("body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}"
              "table{border-collapse:collapse}td,th{padding:.3em .9em;text-align:left;border-bottom:1px solid #ddd}"
              "td:nth-child(2),td:nth-child(3){text-align:right;font-variant-numeric:tabular-nums}"

@@ -40,10 +40,7 @@ class Watch:
     def check(self, row: dict[str, float]) -> list[Alarm]:
         """``row``: one object of metrics.jsonl. Every alarm that is due now."""
         step = row["step"]
-        bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
-        if bad:
-            return [Alarm("non-finite", step, step, f"{', '.join(bad)} not finite at step {step}")]
-        raised = []
+        raised = non_finite(row)
         if "d/accuracy" in row:
             won = row["d/accuracy"] >= SURE_ACCURACY and row["d/loss"] <= SURE_LOSS
             raised += self._held("discriminator won", won, row, self.patience,
@@ -64,6 +61,12 @@ class Watch:
         since = self.started.setdefault(kind, row["step"])
         self.counts[kind] = self.counts.get(kind, 0) + 1
         return [Alarm(kind, row["step"], since, f"{message} (since step {since})")] if self.counts[kind] == needed else []
+
+
+def non_finite(row: dict[str, float]) -> list[Alarm]:
+    """An alarm that names every loss that is NaN or infinite, if any is."""
+    bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+    return [Alarm("non-finite", row["step"], row["step"], f"{', '.join(bad)} not finite at step {row['step']}")] if bad else []
 
 
 def variety(video: Tensor) -> float:

@@ -1,14 +1,16 @@
 """The loop: turns a task's losses into steps, once for all families."""
 
+import json
 import signal
 import time
+from pathlib import Path
 
 import torch
 
 from configs.schema import TrainConfig
 from data.batches import Batches
 from training import checkpoint, samples
-from training.alarms import Alarm, Watch, variety
+from training.alarms import Alarm, Watch, non_finite, variety
 from training.ema import Averaged
 from training.folder import RunFolder
 from training.log import Log
@@ -51,8 +53,9 @@ class Loop:
                                world=distributed.world_size(), workers=config.workers or 1)
         self.interrupted = False
         self.real_variety = variety(to_float(samples.real_clips(setup.dataset, DIVERSITY_CLIPS, config.seed), torch.device("cpu")))
+        self.checkpoints = Path(config.out) / "checkpoints"
         distributed.barrier()
-        found = checkpoint.latest(samples.Path(config.out) / "checkpoints")
+        found = checkpoint.latest(self.checkpoints)
         if found:
             self._load(found)
 
@@ -91,16 +94,15 @@ class Loop:
                 if logged:
                     row.update(since.numbers(self.step, config.batch_size))
                     row.update(self._diversity())
-                due = self.watch.check(row) if logged else [alarm for alarm in Watch(1, 0).check(row) if alarm.kind == "non-finite"]
-                if logged and self.log:
-                    self.log.row(row)
                 if self.log:
+                    if logged:
+                        self.log.row(row)
                     self.log.progress.update(1, **{name.replace("/loss", ""): row[name] for name in row if name.endswith("/loss")})
-                for alarm in due:
-                    status = self._alarmed(alarm)
-                    if status is not None:
-                        return status
-                if due and self.rollbacks and due[0].step != self.step:
+                due = self.watch.check(row) if logged else non_finite(row)
+                action = self._alarmed(due) if due else "go on"
+                if action == "stop":
+                    return EXIT_ALARM
+                if action == "rolled back":
                     since = _Clock(self.batches)
                     continue
             elif self.log:
@@ -146,32 +148,31 @@ class Loop:
             clips = samples.generate(self.task, self.task.nets, Request(fixed))
         return {"diversity": variety(clips) / self.real_variety}
 
-    def _alarmed(self, alarm: Alarm) -> int | None:
-        """Log the alarm and act on it. An exit status ends training."""
-        self.alarms.append(alarm.as_dict())
+    def _alarmed(self, due: list[Alarm]) -> str:
+        """Tell of the alarms and act on them: "go on", "stop" or "rolled back"."""
+        self.alarms += [alarm.as_dict() for alarm in due]
+        broken = any(alarm.kind == "non-finite" for alarm in due)
         if self.log:
-            self.log.progress.note(f"ALARM {alarm.kind}: {alarm.message}")
+            for alarm in due:
+                self.log.progress.note(f"ALARM {alarm.kind}: {alarm.message}")
             self._write_alarms()
-        act = self.config.on_alarm
-        if act == "rollback" and self.rollbacks < self.config.max_rollbacks:
-            self._roll_back(alarm)
-            return None
-        if act == "warn" and alarm.kind != "non-finite":
-            return None
-        if alarm.kind != "non-finite":
+            self._report()
+        if self.config.on_alarm == "rollback" and self.rollbacks < self.config.max_rollbacks:
+            self._roll_back(min(alarm.since for alarm in due))
+            return "rolled back"
+        if self.config.on_alarm == "warn" and not broken:
+            return "go on"
+        if not broken:
             self._save()
         if self.log:
-            samples.plot_losses(self.folder.path / "losses.png")
-            write_report(self.folder.path, self.config, self.setup, self.alarms)
             self.log.progress.note(f"stopped at step {self.step}; the last good checkpoint is kept in {self.folder.checkpoints}")
-        return EXIT_ALARM
+        return "stop"
 
-    def _roll_back(self, alarm: Alarm) -> None:
-        """To the newest checkpoint from before the trouble began, with half the learning rate."""
-        folder = samples.Path(self.config.out) / "checkpoints"
+    def _roll_back(self, since: int) -> None:
+        """To the newest checkpoint from before step ``since``, when the trouble began, with half the learning rate."""
         distributed.barrier()
-        kept = checkpoint.listed(folder)
-        good = [path for path in kept if checkpoint.order(path)[1] < alarm.since] or kept[:1]
+        kept = checkpoint.listed(self.checkpoints)
+        good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1]
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
         self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
@@ -193,7 +194,6 @@ class Loop:
         return Log(self.folder, self.step, self.setup.steps, self.config.tensorboard)
 
     def _write_alarms(self) -> None:
-        import json
         write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self.alarms))
 
     def _show(self) -> None:
@@ -205,8 +205,11 @@ class Loop:
             picture = samples.write_samples(self.folder.samples, self.step, self.task, self.shown_nets, config.samples, config.seed,
                                             self.setup.dataset.fps)
         self.log.picture("samples", picture, self.step)
+        self._report()
+
+    def _report(self) -> None:
         samples.plot_losses(self.folder.path / "losses.png")
-        write_report(self.folder.path, config, self.setup, self.alarms)
+        write_report(self.folder.path, self.config, self.setup, self.alarms)
 
     def _save(self) -> None:
         if not self.log:
@@ -219,7 +222,7 @@ class Loop:
                  "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps}, "torch": torch.__version__}
         checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep)
 
-    def _load(self, path) -> None:
+    def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)

@@ -1,6 +1,7 @@
 """Paths through a generator's latent space N(0, I) for films of any length.
 
-The latent of a frame is computed from its number alone, so a film can be streamed, begun anywhere, and cut into batches at will.
+The latent of a frame is computed from its number alone, so a film can be streamed, begun anywhere, and cut into batches
+at will.
 """
 
 import math
@@ -20,12 +21,12 @@ _MIN_LOOP_KEYPOINTS = 4
 class LatentPath:
     """A path through random keypoints, ``period`` frames apart.
 
-    ``slerp``: from keypoint to keypoint along great arcs at constant speed (Shoemake 1985); lengths are interpolated linearly, so every
-    point keeps a length that N(0, I) would give. ``walk``: a smooth random walk, white noise under a uniform cubic B-spline scaled to
-    unit variance, so every point is exactly N(0, I) and velocity and acceleration are continuous. ``loop``: the same, closed over
-    ``num_frames`` frames: frame ``num_frames`` would be frame 0 again, with the same velocity.
+    ``slerp``: from keypoint to keypoint along great arcs at constant speed (Shoemake 1985); lengths are interpolated
+    linearly, so every point keeps a length that N(0, I) would give. ``walk``: a smooth random walk, white noise under a
+    uniform cubic B-spline scaled to unit variance, so every point is exactly N(0, I), and velocity and acceleration are
+    continuous. ``loop``: the same, closed: frame ``num_frames`` would be frame 0 again, with the same velocity.
 
-    ``keypoint(k)`` returns latent number ``k``, a tensor (latent_dim,), and must always return the same for the same ``k``.
+    ``keypoint(k)`` returns latent number ``k``, (latent_dim,), and must always return the same for the same ``k``.
     """
 
     def __init__(self, kind: PathKind, keypoint: Callable[[int], Tensor], period: float, num_frames: int):
@@ -60,7 +61,7 @@ class LatentPath:
 
 
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
-    """The point at share ``t`` of the way from ``start`` to ``end``, both (latent_dim,): along the great arc, length linear."""
+    """The point at share ``t`` of the way from ``start`` to ``end``, (latent_dim,): on the great arc, length linear."""
     length_start, length_end = start.norm(), end.norm()
     start, end = start / length_start, end / length_end
     angle = torch.acos((start @ end).clamp(-1, 1))

@@ -1,8 +1,8 @@
 """Films that play everywhere, written frame by frame.
 
-H.264 by PyAV (no OpenCV wheel on Linux can encode it), yuv420p, even sizes, BT.709 in tv range, the index in front ("faststart"): what
-browsers, phones and players all accept. Memory does not grow with the film's length, the same frames give the same bytes, and a film
-appears under its name only when it is whole.
+H.264 by PyAV (no OpenCV wheel on Linux can encode it), yuv420p, even sizes, BT.709 in tv range, the index in front
+("faststart"): what browsers, phones and players all accept. Memory does not grow with the film's length, the same
+frames give the same bytes, and a film appears under its name only when it is whole.
 """
 
 import contextlib
@@ -15,26 +15,28 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from utils.errors import UserError
 from utils.files import atomic_file, fsync_path, temporary_beside
+from utils.images import encode_png
 
 ENDINGS = (".mp4", ".avi", ".gif", ".png")
 MIN_FPS, MAX_FPS = 0.001, 1000
 # A GIF counts time in hundredths of a second, and browsers slow anything shorter than two of them down to ten.
 MAX_GIF_FPS = 50
-# The same frames must give the same bytes. x264's output depends on its number of threads, so that must not follow the machine's number
-# of cores; and its macroblock-tree rate control, with B-frames, varies from run to run (core 165, assembly on; not with "no-asm").
+# The same frames must give the same bytes. x264's output depends on its number of threads, so that must not follow the
+# machine's number of cores; and its macroblock-tree rate control, with B-frames, varies from run to run (core 165).
 _X264 = {"preset": "medium", "threads": "4", "x264-params": "mbtree=0"}
+# Every pixel counts for its chroma sample, and the result is the same on every processor.
+_SCALING = Interpolation.AREA | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 # AVCOL_SPC_BT709; PyAV's own Colorspace numbers are swscale's, which agree here only by chance.
 _AVCOL_SPC_BT709 = 1
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
-    """Frames per second as a fraction: whole numbers stay whole, 29.97 and its kin become the n * 1000 / 1001 they stand for."""
+    """Frames per second as a fraction; 29.97 and its kin become the n * 1000 / 1001 they stand for."""
     try:
         valid = MIN_FPS <= fps <= MAX_FPS
     except TypeError:
@@ -50,31 +52,33 @@ def exact_rate(fps: float | Fraction) -> Fraction:
 
 
 def check_target(path: str | Path, fps: float | Fraction, crf: int = 18) -> Fraction:
-    """Raise UserError if no film can be written so; returns the exact rate. Cheap: call it before the expensive work."""
+    """Raise UserError if no film can be written so; returns the exact rate. Cheap: call it before expensive work."""
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"cannot write {path}: its ending must be one of {', '.join(ENDINGS)}")
     if path.is_dir():
         raise UserError(f"cannot write {path}: a folder has that name; choose another, or remove it")
     if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= 51:
-        raise UserError(f"crf is {crf}: give a whole number from 0 (lossless, huge) to 51 (worst); 18 looks lossless to most")
+        raise UserError(f"crf is {crf}: give a whole number from 0 (lossless, huge) to 51 (worst); 18 is good")
     rate = exact_rate(fps)
     if path.suffix.lower() == ".gif" and rate > MAX_GIF_FPS:
-        raise UserError(f"a GIF shows at most {MAX_GIF_FPS} frames per second, not {float(rate):g}: lower fps, or write an .mp4")
+        raise UserError(f"fps is {fps}: a GIF shows at most {MAX_GIF_FPS} frames per second; write an .mp4")
     return rate
 
 
 class VideoWriter:
     """Writes uint8 RGB frames ``(H, W, 3)``, all of one size, as a film in the format of the path's ending.
 
-    ``.mp4``, ``.avi``: H.264; a side of odd length is padded to even by repeating the last row or column. ``crf`` is x264's quality, 0
-    (lossless, but few browsers play it) to 51. ``.gif``: a palette of its own for each frame. ``.png``: lossless; one frame becomes
-    that file, more become a folder named as the path without its ending, holding ``000000.png``, ``000001.png`` ... (a folder left by
-    an earlier film is replaced, one that holds anything else is refused).
+    ``.mp4``, ``.avi``: H.264; a side of odd length is padded to even by repeating the last row or column. ``crf`` is
+    x264's quality, 0 (lossless, but few browsers play it) to 51. ``.gif``: a palette of its own for each frame.
+    ``.png``: lossless; one frame becomes that file, more become a folder named as the path without its ending, holding
+    ``000000.png``, ``000001.png`` ... (a folder left by an earlier film is replaced, one that holds anything else is
+    refused).
 
-    Use it as a context manager: on an exception nothing is left, and an earlier file of that name is untouched. After ``close``,
-    ``path`` is what was written and ``frames`` how many. Raises UserError for an impossible path, fps or crf, OSError named after
-    ``path`` if the disk is full or forbids it, ValueError for frames of the wrong kind and for a film without frames.
+    Use it as a context manager: on an exception nothing is left, and an earlier file of that name is untouched. After
+    ``close``, ``path`` is what was written and ``frames`` how many. Raises UserError for an impossible path, fps or
+    crf, OSError named after ``path`` if the disk is full or forbids it, ValueError for frames of the wrong kind and for
+    a film without frames.
     """
 
     def __init__(self, path: str | Path, fps: float | Fraction, *, crf: int = 18):
@@ -94,8 +98,9 @@ class VideoWriter:
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, uint8 RGB ``(H, W, 3)``."""
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-            raise ValueError(f"a frame is a uint8 array (H, W, 3), not {getattr(frame, 'dtype', type(frame))} {np.shape(frame)}")
+        frame = np.asarray(frame)
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise ValueError(f"a frame is a uint8 array (H, W, 3), not {frame.dtype} {frame.shape}")
         if self._size not in (None, frame.shape[:2]):
             raise ValueError(f"frame {self.frames} is {frame.shape[:2]}, the ones before were {self._size}")
         self._size = frame.shape[:2]
@@ -160,7 +165,7 @@ class _H264:
         self._container = av.open(str(path), "w", options={"movflags": "+faststart"} if mp4 else {})
         options = {"crf": str(crf), **_X264}
         if not mp4:
-            options["bf"] = "0"  # AVI stores no presentation times, so frames must be stored in the order they are shown
+            options["bf"] = "0"  # AVI has no presentation times: frames must be stored in the order they are shown
         self._stream = self._container.add_stream("libx264", rate=rate, options=options)
         self._time_base = 1 / rate
         self._reformatter = VideoReformatter()
@@ -172,9 +177,9 @@ class _H264:
         if index == 0:
             self._configure(frame.shape[1], frame.shape[0])
         picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p", src_colorspace=Colorspace.ITU709,
-            dst_colorspace=Colorspace.ITU709, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG, threads=1,
-            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INP)
+            av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p", interpolation=_SCALING, threads=1,
+            src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG)
         picture.color_primaries, picture.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         picture.pts, picture.time_base, picture.duration = index, self._time_base, 1
         self._container.mux(self._stream.encode(picture))
@@ -251,8 +256,8 @@ class _Pictures:
 
     def write(self, frame: np.ndarray, index: int) -> None:
         if index == 1 and not _is_replaceable(self._folder):
-            raise UserError(f"cannot write the frames to {self._folder}: it holds other things; remove it, or choose another --output")
-        (self._temporary / f"{index:06d}.png").write_bytes(cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
+            raise UserError(f"cannot write frames to {self._folder}: it holds other things; choose another path")
+        (self._temporary / f"{index:06d}.png").write_bytes(encode_png(frame))
         self._count += 1
 
     def close(self) -> Path:

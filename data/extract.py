@@ -1,0 +1,119 @@
+"""From videos to cached frames: decode, choose, resize, store; several videos at a time."""
+
+import errno
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.cache import FrameCache, entry_key
+from data.cuts import find_cuts, thumbnail
+from data.decode import fit_frame, open_stream, pick
+from data.health import Health
+from data.layouts import Source
+from data.pool import Failure, WorkerPool, cpu_count
+from utils.errors import UserError
+from utils.progress import Progress
+
+_IN_FLIGHT = 8  # pictures that wait for the resizing thread
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What to keep of every video. Exactly these settings, with the video's content, name an entry of the cache."""
+
+    height: int
+    width: int
+    fit: str = "crop"
+    frame_skip: int = 1
+    fps: float | None = None
+    image_fps: float = 25.0
+
+
+def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda: None):
+    """Yields (uint8 RGB (height, width, 3), whether time breaks before it).
+
+    Decoding and resizing overlap: while a second thread resizes, the decoder already works on the next frame.
+    """
+    stream = open_stream(path, kind, how.image_fps, threads)
+    waiting: deque = deque()
+    try:
+        with ThreadPoolExecutor(1) as finisher:
+            for picture, repeats, broken in pick(stream, how.frame_skip, how.fps, bad, on_step):
+                waiting.append((finisher.submit(_finish, picture, how), repeats, broken))
+                while len(waiting) > _IN_FLIGHT:
+                    yield from _unroll(*waiting.popleft())
+            while waiting:
+                yield from _unroll(*waiting.popleft())
+    finally:
+        stream.close()
+
+
+def _finish(picture: np.ndarray, how: Extraction) -> np.ndarray:
+    return cv2.cvtColor(fit_frame(picture, how.height, how.width, how.fit), cv2.COLOR_BGR2RGB)
+
+
+def _unroll(future, repeats: int, broken: bool):
+    for turn in range(repeats):
+        yield future.result(), broken and not turn
+
+
+def extract_one(task: tuple, beat) -> dict:
+    """Extract one video into the cache, unless another process just did. Returns the entry."""
+    folder, key, path, kind, name, bad, how, threads = task
+    cache = FrameCache(folder)
+    if (entry := cache.load(key)) is not None:
+        return entry
+    thumbnails, gaps = [], []
+
+    def frames():
+        for frame, broken in extract_frames(Path(path), kind, how, bad, threads, beat):
+            if broken and thumbnails:
+                gaps.append(len(thumbnails))
+            thumbnails.append(thumbnail(frame))
+            yield frame
+
+    def describe(count: int) -> dict:
+        # Across a gap the picture may jump without a cut; each side is judged on its own.
+        edges = [0, *gaps, count]
+        cuts = [start + cut for start, end in zip(edges, edges[1:]) for cut in find_cuts(np.stack(thumbnails[start:end]))] if count else []
+        return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": asdict(how)}
+
+    return cache.write(key, frames(), describe)
+
+
+def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health], how: Extraction, pool: WorkerPool,
+                quiet: bool = False) -> tuple[list[str], list[dict | Failure]]:
+    """Extract what the cache lacks; returns each source's key and its entry, or a :class:`Failure` where the decoder gave up.
+
+    Raises UserError if the disk is full.
+    """
+    keys = [entry_key(health.content, {**asdict(how), "bad": health.bad, "kind": health.kind}) for health in healths]
+    entries: list = [cache.load(key) for key in keys]
+    missing = [index for index, entry in enumerate(entries) if entry is None]
+    first_of = {keys[index]: index for index in reversed(missing)}  # duplicates are extracted once
+    todo = sorted(first_of.values())
+    if todo:
+        # With fewer videos than processors the decoder's own threads use the rest; a few more than there are hide its waiting.
+        spare = cpu_count() // min(pool.workers, len(todo))
+        threads = 2 * spare if spare > 1 else 1
+        tasks = [(str(cache.folder), keys[index], str(sources[index].path), sources[index].kind, sources[index].name,
+                  healths[index].bad, how, threads) for index in todo]
+        total = sum(healths[index].frames + healths[index].corrupt for index in todo)
+        try:
+            with Progress(total, f"extracting {len(todo)} video{'s' * (len(todo) != 1)}", "frames", quiet=quiet) as progress:
+                results = pool.map(extract_one, tasks, on_beat=progress.update)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                frames = sum(healths[index].frames for index in todo) / (how.frame_skip if how.fps is None else 1)
+                raise UserError(f"the frame cache {cache.folder} is full ({error.strerror}): this needs about "
+                                f"{frames * how.height * how.width * 3 / 1e9:.1f} GB; choose another with --cache_dir, or a larger --frame_skip") from None
+            raise
+        for index, result in zip(todo, results):
+            first_of[keys[index]] = result
+        for index in missing:
+            entries[index] = first_of[keys[index]]
+    return keys, entries

@@ -1,0 +1,79 @@
+"""Where extracted frames live: mapped from disk, in memory, or on the device."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+_SHARE = 0.4  # of the free memory that frames may take: the model needs the rest
+_OPEN_FILES = 256  # mapped at a time: each holds a file descriptor
+
+
+class TensorStore:
+    """All frames in one tensor, in memory or on the device: a batch is one gather."""
+
+    def __init__(self, frames: torch.Tensor, name: str):
+        self._frames, self.name, self.device = frames, name, frames.device
+
+    def clips(self, first: np.ndarray, length: int) -> torch.Tensor:
+        """int64 (B,) numbers of first frames -> uint8 (B, length, H, W, 3)."""
+        rows = torch.from_numpy((first[:, None] + np.arange(length)).reshape(-1)).to(self.device)
+        return self._frames.index_select(0, rows).view(len(first), length, *self._frames.shape[1:])
+
+
+class DiskStore:
+    """Frames stay in the cache's files, mapped when first needed; the operating system keeps the busy pages in memory."""
+
+    name, device = "disk", torch.device("cpu")
+
+    def __init__(self, openers: list[Callable[[], np.ndarray]], video_first: np.ndarray, shape: tuple):
+        self._video_first, self._shape = video_first, shape
+        self._mapped = functools.lru_cache(maxsize=_OPEN_FILES)(lambda video: openers[video]())
+
+    def clips(self, first: np.ndarray, length: int) -> torch.Tensor:
+        """int64 (B,) numbers of first frames -> uint8 (B, length, H, W, 3)."""
+        out = torch.empty((len(first), length, *self._shape[1:]), dtype=torch.uint8)
+        rows = out.numpy()
+        for row, (video, start) in enumerate(zip(np.searchsorted(self._video_first, first, side="right") - 1, first)):
+            start -= self._video_first[video]
+            rows[row] = self._mapped(int(video))[start:start + length]
+        return out
+
+
+def open_store(openers: list, video_first: np.ndarray, shape: tuple, storage: str, device: torch.device):
+    """``openers`` give each video's frames, uint8 (n, H, W, 3); ``shape`` is that of all together, (N, H, W, 3).
+
+    ``storage`` auto takes the device if the frames fit there comfortably, else memory, else disk.
+    """
+    size = int(np.prod(shape, dtype=np.int64))
+    if storage == "auto":
+        if size <= _SHARE * _free_bytes(device):
+            storage = "device"
+        else:
+            storage = "memory" if device.type != "cpu" and size <= _SHARE * _free_bytes(torch.device("cpu")) else "disk"
+    if storage == "disk":
+        return DiskStore(openers, video_first, shape)
+    frames = torch.empty(shape, dtype=torch.uint8, device=device if storage == "device" else "cpu")
+    for opener, start in zip(openers, video_first):
+        video = np.array(opener())  # a copy: torch wants writable memory, and the file is closed with the mapping
+        frames[start:start + len(video)] = torch.from_numpy(video)
+    return TensorStore(frames, storage)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            fields = dict(line.split(":") for line in file)
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 4 << 30  # not Linux: a modest guess
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(name, encoding="ascii") as file:
+                free = min(free, int(file.read()))
+        except (OSError, ValueError):
+            pass  # no container, or one without a limit ("max")
+    return free

@@ -1,0 +1,101 @@
+"""Crowds of clips compared with each other: which clips are drawn, one pass over each side, and reals against reals beside it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics.protocol import Score
+from metrics.registry import COLLECTORS, Metric
+from utils.progress import Progress
+from utils.seeds import numpy_generator
+
+SHOWN = 24  # first frames kept of each side, for the picture
+
+
+@dataclass
+class Crowd:
+    """Clips that can be asked for by number. ``get``: int64 ``(B,)`` -> uint8 ``(B, T, H, W, 3)``.
+
+    ``count`` is infinite for a generator, which is asked for 0, 1, 2 ... in order.
+    """
+
+    name: str
+    count: float
+    get: Callable[[Tensor], Tensor]
+
+
+@dataclass
+class SetComparison:
+    """What :func:`compare_sets` found."""
+
+    scores: dict[str, Score]
+    floors: dict[str, Score | None]
+    clips: int
+    floor_clips: int | None
+    shown: dict[str, list[np.ndarray]]
+    """A few frames of "real" and "fake", uint8 ``(H, W, 3)``."""
+    notes: list[str] = field(default_factory=list)
+
+
+def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, frames: int, *, num_samples: int, seed: int = 0,
+                 batch_size: int = 16, frames_per_clip: int = 1, max_frames: int = 4096) -> SetComparison:
+    """``num_samples`` clips of ``frames`` frames from each side (as many as both have, if fewer), and the floor: the same
+    between two disjoint draws of real clips, which is what a perfect generator would get."""
+    count = int(min(num_samples, real.count, fake.count))
+    chosen, floor = draw_clips(int(real.count), frames, count, seed)
+    generated = torch.arange(count) if math.isinf(fake.count) else draw_clips(int(fake.count), frames, count, seed)[0]
+    sides = {"real": (real, chosen), "fake": (fake, generated)}
+    if floor:
+        sides |= {"floor a": (real, floor[0]), "floor b": (real, floor[1])}
+    names = dict.fromkeys(metric.collects for metric in metrics.values())
+    collected, shown = {}, {}
+    with Progress(sum(len(numbers) for _, numbers in sides.values()), "evaluate", "clip") as progress:
+        for side, (crowd, numbers) in sides.items():
+            if side == "floor a" and torch.equal(numbers, chosen):
+                collected[side] = collected["real"]
+                progress.update(len(numbers))
+                continue
+            collectors = {name: COLLECTORS[name](seed, frames_per_clip, max_frames) for name in names}
+            collected[side], shown[side] = collectors, []
+            for part in numbers.split(batch_size):
+                clips = crowd.get(part)
+                for collector in collectors.values():
+                    collector.update(clips)
+                shown[side] += list(clips[:SHOWN - len(shown[side]), 0].numpy())
+                progress.update(len(part))
+    result = SetComparison({}, {}, count, len(floor[0]) if floor else None, shown)
+    for name, metric in metrics.items():
+        of = {side: collectors[metric.collects] for side, collectors in collected.items()}
+        result.scores[name] = metric.function(of["real"], of["fake"])
+        result.floors[name] = metric.function(of["floor a"], of["floor b"]) if floor else None
+    if count < num_samples:
+        result.notes.append(f"{count} clips on each side, not {num_samples}: there are no more")
+    if not floor:
+        result.notes.append("too few real clips to compare reals with reals")
+    elif len(floor[0]) < count:
+        result.notes.append(f"reals against reals with {len(floor[0])} clips a side, not {count}, which makes it larger: "
+                            f"too few real clips without common frames")
+    return result
+
+
+def draw_clips(total: int, frames: int, wanted: int, seed: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Which of ``total`` clip positions to use: int64 ``(wanted,)`` in order, and two disjoint draws for the floor, or None.
+
+    Positions are consecutive starts of clips of ``frames`` frames, so those ``frames`` apart share no frame. Such are taken
+    if there are enough. The floor compares ``wanted`` with ``wanted`` others where there are as many, otherwise half with half.
+    """
+    generator = numpy_generator(seed, "clips to evaluate")
+    separate = generator.permutation(np.arange(0, total, frames))
+    order = separate if len(separate) >= wanted else generator.permutation(total)
+    half = min(wanted, len(separate) // 2)
+    floor = (_sorted(separate[:half]), _sorted(separate[half:2 * half])) if half else None
+    return _sorted(order[:wanted]), floor
+
+
+def _sorted(numbers: np.ndarray) -> Tensor:
+    """In order of position: neighbours lie together on the disk."""
+    return torch.from_numpy(np.sort(numbers))
