@@ -4,7 +4,6 @@
     python evaluate.py --real a/ --fake b/ --metrics psnr,ssim,swd --output report/
 """
 
-import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -154,8 +153,8 @@ def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
         return to_uint8(video)
 
     dtype = hardware.pick_dtype(config.precision, hardware.pick_device(config.device))
-    fake = Crowd(f"{config.checkpoint}, step {sampler.step}", math.inf, generate)
-    return _measure_sets(config, metrics, _crowd(source, dataset), fake, settings | {"fps": dataset.fps}, str(dtype).split(".")[1])
+    fake = Crowd(f"{config.checkpoint}, step {sampler.step}", generate)
+    return _measure_sets(config, metrics, _crowd(source, dataset), fake, _extracted(settings, dataset), str(dtype).split(".")[1])
 
 
 def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
@@ -174,7 +173,7 @@ def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measu
         _check_clips(sets, settings, config.real)
         real, fake = (VideoDataset(path, **settings) for path in (config.real, config.fake))
         parts.append(_measure_sets(config, sets, _crowd(config.real, real), _crowd(config.fake, fake),
-                                   settings | {"fps": real.fps}, "none"))
+                                   _extracted(settings, real), "none"))
     results = {result.name: result for part in parts for result in part.results}
     return Measured([results[name] for name in metrics], {name: png for part in parts for name, png in part.pictures.items()},
                     [note for part in parts for note in part.notes])
@@ -182,7 +181,7 @@ def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measu
 
 def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd, settings: dict,
                   precision: str) -> Measured:
-    found = compare_sets(metrics, real, fake, settings["frames"], num_samples=config.num_samples, seed=config.seed,
+    found = compare_sets(metrics, real, fake, num_samples=config.num_samples, seed=config.seed,
                          batch_size=config.batch_size, frames_per_clip=config.frames_per_clip, max_frames=config.max_frames_kept)
     names = f"real: {Path(real.name).name}", f"fake: {Path(fake.name).name}"
     images = {"samples.png": pictures.side_by_side(found.shown["real"], found.shown["fake"], *names)}
@@ -243,7 +242,11 @@ def _frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.nd
 
 
 def _crowd(name: str, dataset: VideoDataset) -> Crowd:
-    return Crowd(name, len(dataset), lambda numbers: dataset.gather(numbers)["video"].cpu())
+    return Crowd(name, lambda numbers: dataset.gather(numbers)["video"].cpu(), len(dataset), dataset.consecutive_clips())
+
+
+def _extracted(settings: dict, dataset: VideoDataset) -> dict:
+    return settings | {"fps": dataset.fps, "frame_skip": dataset.frame_skip}
 
 
 def _given(config: EvaluateConfig, *names: str) -> dict:

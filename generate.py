@@ -38,7 +38,7 @@ class GenerateConfig:
     seed: int = 0
     """Another seed, another film."""
     path: PathKind = "slerp"
-    """Way through latent space: arcs between random points, a smooth random walk, or a walk that ends where it began."""
+    """Way through latent space: arcs between random points, a smooth random walk, or a closed walk."""
     keyframe_seconds: float = 2.0
     """Time from one random point of the path to the next: shorter moves faster."""
     grid: str = "1x1"
@@ -88,7 +88,7 @@ def generate_video(num_frames: int = 300, fps: float | None = None, output_file:
                    model_path: str | Path = "runs/default", **options) -> Path | list[Path]:
     """Make a film as the command line does; ``options`` are the other fields of :class:`GenerateConfig`.
 
-    Returns the film's path, a list of them for ``num_videos`` above 1. Raises UserError on all that the caller can mend.
+    Returns the film's path, a list of them for ``num_videos`` above 1. Raises UserError on a mistake of the caller.
     """
     config = GenerateConfig(str(model_path), str(output_file), num_frames, fps, **options)
     written = generate(config.check())

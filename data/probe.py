@@ -127,7 +127,7 @@ class _Walk:
 
     def judge(self, health: Health, stream, quick: bool) -> None:
         times = sorted(packet[0] for packet in self.packets) if quick else self.times
-        gaps = sorted(gap for gap in np.diff(sorted(times)) if gap > 0)
+        gaps = sorted(float(gap) for gap in np.diff(sorted(times)) if gap > 0)
         middle = statistics.median(gaps) if gaps else 0.0
         health.bad = self._bad_stretches(middle / 4)
         clean = [time for time in times if not any(low <= time < high for low, high in health.bad)]

@@ -20,12 +20,14 @@ SHOWN = 24  # first frames kept of each side, for the picture
 class Crowd:
     """Clips that can be asked for by number. ``get``: int64 ``(B,)`` -> uint8 ``(B, T, H, W, 3)``.
 
-    ``count`` is infinite for a generator, which is asked for 0, 1, 2 ... in order.
+    ``separate``: numbers of clips that share no frame with each other. A generator has infinitely many clips and needs no such
+    list: it is asked for 0, 1, 2 ... in order.
     """
 
     name: str
-    count: float
     get: Callable[[Tensor], Tensor]
+    count: float = math.inf
+    separate: np.ndarray | None = None
 
 
 @dataclass
@@ -41,13 +43,13 @@ class SetComparison:
     notes: list[str] = field(default_factory=list)
 
 
-def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, frames: int, *, num_samples: int, seed: int = 0,
+def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, *, num_samples: int, seed: int = 0,
                  batch_size: int = 16, frames_per_clip: int = 1, max_frames: int = 4096) -> SetComparison:
-    """``num_samples`` clips of ``frames`` frames from each side (as many as both have, if fewer), and the floor: the same
-    between two disjoint draws of real clips, which is what a perfect generator would get."""
+    """``num_samples`` clips from each side (as many as both have, if fewer), and the floor: the same between two disjoint draws
+    of real clips, which is what a perfect generator would get."""
     count = int(min(num_samples, real.count, fake.count))
-    chosen, floor = draw_clips(int(real.count), frames, count, seed)
-    generated = torch.arange(count) if math.isinf(fake.count) else draw_clips(int(fake.count), frames, count, seed)[0]
+    chosen, floor = draw_clips(real, count, seed)
+    generated = draw_clips(fake, count, seed)[0] if fake.separate is not None else torch.arange(count)
     sides = {"real": (real, chosen), "fake": (fake, generated)}
     if floor:
         sides |= {"floor a": (real, floor[0]), "floor b": (real, floor[1])}
@@ -82,15 +84,15 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, frames: i
     return result
 
 
-def draw_clips(total: int, frames: int, wanted: int, seed: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """Which of ``total`` clip positions to use: int64 ``(wanted,)`` in order, and two disjoint draws for the floor, or None.
+def draw_clips(crowd: Crowd, wanted: int, seed: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Which clips to use: int64 ``(wanted,)`` in order, and two disjoint draws for the floor, or None.
 
-    Positions are consecutive starts of clips of ``frames`` frames, so those ``frames`` apart share no frame. Such are taken
-    if there are enough. The floor compares ``wanted`` with ``wanted`` others where there are as many, otherwise half with half.
+    Clips that share no frame are taken if there are enough. The floor compares ``wanted`` with ``wanted`` others where there
+    are as many, otherwise half with half. The same clips come from two crowds that hold the same.
     """
     generator = numpy_generator(seed, "clips to evaluate")
-    separate = generator.permutation(np.arange(0, total, frames))
-    order = separate if len(separate) >= wanted else generator.permutation(total)
+    separate = generator.permutation(crowd.separate)
+    order = separate if len(separate) >= wanted else generator.permutation(int(crowd.count))
     half = min(wanted, len(separate) // 2)
     floor = (_sorted(separate[:half]), _sorted(separate[half:2 * half])) if half else None
     return _sorted(order[:wanted]), floor

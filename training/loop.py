@@ -20,7 +20,7 @@ from training.step import run_phase, to_float
 from training.task import Request
 from utils import distributed, hardware, images
 from utils.errors import EXIT_INTERRUPTED
-from utils.files import write_text
+from utils.files import write_json, write_text
 
 EXIT_ALARM = 3
 # Diversity is measured at every so-manieth logged step, on this many clips.
@@ -187,7 +187,7 @@ class Loop:
 
     def _open_log(self) -> Log:
         self._write_alarms()
-        self.setup.dataset.report.save(self.folder.path / "health.json")
+        write_json(self.folder.path / "health.json", self.setup.dataset.report.as_dict())
         if not (self.folder.path / "reals.png").exists():
             shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)
             images.save_png(self.folder.path / "reals.png", images.grid(shown[:, 0].numpy()))
