@@ -4,6 +4,7 @@
     python evaluate.py --real a/ --fake b/ --metrics psnr,ssim,swd --output report/
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from configs.cli import parse
 from data.dataset import VideoDataset
 from data.decode import fit_frame, read_frames, read_image
 from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
+from data.synthetic import is_synthetic
 from metrics import pictures, report
 from metrics.pairs import compare_pairs, extremes, find_pairs
 from metrics.pixel import average
@@ -82,20 +84,21 @@ class EvaluateConfig:
 
     def check(self) -> "EvaluateConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself."""
-        counts = "num_samples", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept", "height", "width", "frame_skip"
-        for name, value in _given(self, *counts).items():
+        counts = _given(self, "num_samples", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept",
+                        "height", "width", "frame_skip")
+        for name, value in counts.items():
             if value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
-        if self.fps is not None and self.fps <= 0:
+        if self.fps is not None and not self.fps > 0:
             raise UserError(f"--fps {self.fps}: must be above 0")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: must be at least 0 and below 2^63")
         if self.fps is not None and self.frame_skip is not None:
             raise UserError("--frame_skip and --fps exclude each other: give one of them")
         if self.checkpoint is None and (self.real is None or self.fake is None):
-            raise UserError("nothing to measure: give --checkpoint for a model, or both --real and --fake for two folders")
+            raise UserError("nothing to measure: give --checkpoint for a model, or --real and --fake for two folders")
         if self.checkpoint is not None and (self.real is not None or self.fake is not None):
-            raise UserError("--checkpoint measures a model against --data, --real and --fake compare two folders: give one or the other")
+            raise UserError("--checkpoint measures a model, --real and --fake compare two folders: give one or the other")
         if (self.height is None) != (self.width is None):
             raise UserError("--height and --width belong together: give both or neither")
         if self.checkpoint is not None and (own := _given(self, "height", "width", "clip_frames")):
@@ -117,12 +120,12 @@ class Measured:
 def main(argv: list[str] | None = None) -> int:
     """Measure, write the report, print the table. Nothing is written before everything is measured."""
     argv = sys.argv[1:] if argv is None else argv
-    config = parse(EvaluateConfig, argv, "Measure a model against videos, or one folder of videos or images against another.")
+    config = parse(EvaluateConfig, argv, "Measure a model against videos, or one folder against another.")
     metrics = choose(config.metrics)
-    output = Path(config.output)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output}: a file has that name; give a folder")
-    output.mkdir(parents=True, exist_ok=True)  # where this is forbidden, it is said now and not after an hour
+    output = _writable(Path(config.output))
+    for name, source in _given(config, "real", "fake", "data").items():
+        if not is_synthetic(source) and not Path(source).exists():
+            raise UserError(f"--{name} {source}: there is no such file or folder")
     measured = measure_model(config, metrics) if config.checkpoint else measure_folders(config, metrics)
     command = shlex.join(["python", "evaluate.py", *argv])
     report.write(output, measured.results, measured.pictures, measured.notes, command)
@@ -135,8 +138,9 @@ def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     """A checkpoint's samples against real clips, extracted as those it was trained on."""
     paired = [name for name, metric in metrics.items() if metric.kind == "pairs"]
     if paired:
-        raise UserError(f"--metrics {','.join(paired)}: compares each frame with its reference, and frames made from noise have "
-                        f"none, so the number would mean nothing; take swd for a model, --real and --fake for reconstructions")
+        raise UserError(f"--metrics {','.join(paired)}: compares each frame with its reference, and frames made from noise "
+                        f"have none, so the number would mean nothing; take swd for a model, --real and --fake for "
+                        f"reconstructions")
     sampler = load_sampler(config.checkpoint, config.device, config.precision)
     trained = sampler.config
     source = config.data or trained.data
@@ -149,12 +153,12 @@ def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     def generate(numbers: Tensor) -> Tensor:
         video = sampler.sample(sampler.latents(len(numbers), config.seed, int(numbers[0])))
         if not torch.isfinite(video).all():
-            raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier checkpoint")
+            raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier one")
         return to_uint8(video)
 
-    dtype = hardware.pick_dtype(config.precision, hardware.pick_device(config.device))
+    precision = str(hardware.pick_dtype(config.precision, hardware.pick_device(config.device))).removeprefix("torch.")
     fake = Crowd(f"{config.checkpoint}, step {sampler.step}", generate)
-    return _measure_sets(config, metrics, _crowd(source, dataset), fake, _extracted(settings, dataset), str(dtype).split(".")[1])
+    return _measure_sets(config, metrics, _crowd(source, dataset), fake, _extracted(settings, dataset), precision)
 
 
 def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
@@ -168,29 +172,30 @@ def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measu
         if height is None:
             height, width = next(read_frames(find_sources(config.real, split).sources[0].path)).shape[:2]
         frames = config.clip_frames or max(COLLECTORS[metric.collects].needs_frames for metric in sets.values())
-        settings = {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
-                    "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
+        settings = {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1,
+                    "fps": config.fps, "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
         _check_clips(sets, settings, config.real)
         real, fake = (VideoDataset(path, **settings) for path in (config.real, config.fake))
         parts.append(_measure_sets(config, sets, _crowd(config.real, real), _crowd(config.fake, fake),
                                    _extracted(settings, real), "none"))
     results = {result.name: result for part in parts for result in part.results}
-    return Measured([results[name] for name in metrics], {name: png for part in parts for name, png in part.pictures.items()},
-                    [note for part in parts for note in part.notes])
+    images = {name: png for part in parts for name, png in part.pictures.items()}
+    return Measured([results[name] for name in metrics], images, [note for part in parts for note in part.notes])
 
 
 def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd, settings: dict,
                   precision: str) -> Measured:
     found = compare_sets(metrics, real, fake, num_samples=config.num_samples, seed=config.seed,
-                         batch_size=config.batch_size, frames_per_clip=config.frames_per_clip, max_frames=config.max_frames_kept)
+                         batch_size=config.batch_size, frames_per_clip=config.frames_per_clip,
+                         max_frames=config.max_frames_kept)
     names = f"real: {Path(real.name).name}", f"fake: {Path(fake.name).name}"
     images = {"samples.png": pictures.side_by_side(found.shown["real"], found.shown["fake"], *names)}
     results, notes = [], found.notes
     for name, metric in metrics.items():
         score, floor = found.scores[name], found.floors[name]
         protocol = Protocol(
-            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights, real=real.name,
-            fake=fake.name, split=settings["split"], real_clips=found.clips, fake_clips=found.clips,
+            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights,
+            real=real.name, fake=fake.name, split=settings["split"], real_clips=found.clips, fake_clips=found.clips,
             floor_clips=found.floor_clips, clip_frames=settings["frames"], frames_per_clip=config.frames_per_clip,
             frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"], width=settings["width"],
             resize=_resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
@@ -198,7 +203,8 @@ def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crow
         results.append(Result(name, score, floor, metric.unit, metric.better, protocol))
         notes += [f"{name}: {score.note}"] if score.note else []
         groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
-        images[f"{name}.png"] = pictures.bars(f"{name} by pyramid level (lower is better)", f"{name} {metric.unit}", groups)
+        title = f"{name} by pyramid level ({metric.better} is better)"
+        images[f"{name}.png"] = pictures.bars(title, f"{name} {metric.unit}", groups)
     return Measured(results, images, notes)
 
 
@@ -221,14 +227,25 @@ def _measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measur
     for name, metric in metrics.items():
         score = average(compared.values[name])
         protocol = Protocol(
-            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights, real=config.real,
-            fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found), floor_clips=None,
+            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights,
+            real=config.real, fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found), floor_clips=None,
             clip_frames=len(compared.frames), frames_per_clip=None, frame_skip=config.frame_skip or 1, fps=config.fps,
             height=height, width=width, resize=_resize(config.fit or "crop") if config.height else "none",
             values="uint8 RGB, data range 255", seed=config.seed, precision="none", settings={})
         results.append(Result(name, score, None, metric.unit, metric.better, protocol))
         notes += [f"{name}: {score.note}"] if score.note else []
-    return Measured(results, {"differences.png": pictures.differences(extremes(compared, next(iter(metrics)), read))}, notes)
+    picture = pictures.differences(extremes(compared, next(iter(metrics)), read))
+    return Measured(results, {"differences.png": picture}, notes)
+
+
+def _writable(output: Path) -> Path:
+    """Said now and not after an hour's work: this folder cannot be written."""
+    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--output {output}: {nearest} is a file; give a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--output {output}: no permission to write to {nearest}; choose another folder")
+    return output
 
 
 def _frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.ndarray]:
@@ -242,7 +259,8 @@ def _frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.nd
 
 
 def _crowd(name: str, dataset: VideoDataset) -> Crowd:
-    return Crowd(name, lambda numbers: dataset.gather(numbers)["video"].cpu(), len(dataset), dataset.consecutive_clips())
+    get = lambda numbers: dataset.gather(numbers)["video"].cpu()
+    return Crowd(name, get, len(dataset), dataset.consecutive_clips())
 
 
 def _extracted(settings: dict, dataset: VideoDataset) -> dict:
@@ -266,7 +284,7 @@ def _check_clips(metrics: dict[str, Metric], settings: dict, source: str) -> Non
                             f"frames of {source} have {height}x{width}")
         needed = COLLECTORS[metric.collects].needs_frames
         if frames < needed:
-            raise UserError(f"--metrics {name}: needs clips of at least {needed} frames; those of {source} have {frames}")
+            raise UserError(f"--metrics {name}: needs clips of {needed} frames or more; those of {source} have {frames}")
 
 
 if __name__ == "__main__":

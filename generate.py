@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,10 +17,13 @@ from configs.cli import parse
 from training.restore import Sampler, load_sampler
 from utils import images
 from utils.errors import UserError, script
-from utils.latent_paths import PATH_KINDS, LatentPath, PathKind
+from utils.latent_paths import LatentPath, PathKind
 from utils.progress import Progress
 from utils.seeds import derive
 from utils.video import VideoWriter, check_target
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass
@@ -51,9 +54,9 @@ class GenerateConfig:
     """Quality of H.264, from 0 (lossless) to 51 (worst)."""
     batch_size: int = 16
     """Samples computed at a time."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """auto takes bf16 where the hardware computes in it."""
 
     def check(self) -> "GenerateConfig":
@@ -65,7 +68,9 @@ class GenerateConfig:
         for name in ("keyframe_seconds", "truncation"):
             value = getattr(self, name)
             _need(name, value, isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0")
-        _need("path", self.path, self.path in PATH_KINDS, f"one of {', '.join(PATH_KINDS)}")
+        for name, kind in (("path", PathKind), ("device", Device), ("precision", Precision)):
+            value, accepted = getattr(self, name), get_args(kind)
+            _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
         self.rows_columns()
         check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
         return self

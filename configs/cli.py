@@ -14,8 +14,11 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 class _Parser(ArgumentParser):
+    where = ""
+    """What is being read, named at the front of every complaint."""
+
     def error(self, message, ex=None):
-        raise UserError(_one_line(message))
+        raise UserError(self.where + _one_line(message))
 
 
 def parse(kind: type, argv: list[str] | None = None, description: str = "", models: dict[str, type] | None = None):
@@ -26,13 +29,21 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
     """
     switches = {"--" + item.name for item in fields(kind) if item.type is bool}
     argv = _switched_on([_underscores(word) for word in (sys.argv[1:] if argv is None else argv)], switches)
-    parser = _Parser(description=description, formatter_class=DefaultHelpFormatter)
+    files, argv = _files_first(argv)
+    argv += _silenced_rivals(argv, kind)
+    # Abbreviations would slip past what is read here ahead of the parser.
+    parser = _Parser(description=description, formatter_class=DefaultHelpFormatter, allow_abbrev=False)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these settings; flags win over it.")
     parser.add_class_arguments(kind, skip={"model"})
     if models:
-        family = _family(argv, kind.family, models)
+        family = _family(files, argv, kind.family, models)
         parser.add_class_arguments(models[family], "model")
-    values = vars(parser.parse_args(argv))
+    for path in files:
+        _read_yaml(path)
+        parser.where = f"--config {path}: "
+        parser.parse_args([f"--config={path}"])
+    parser.where = ""
+    values = vars(parser.parse_args([*(f"--config={path}" for path in files), *argv]))
     values.pop("config")
     if models:
         values["model"] = models[family](**vars(values["model"]))
@@ -40,16 +51,31 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
     return config.check() if hasattr(config, "check") else config
 
 
-def _family(argv: list[str], default: str, models: dict[str, type]) -> str:
+def _files_first(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The values of ``--config``, and the other words: wherever it stands, a flag wins over a file."""
+    files, others = [], []
+    words = iter(argv)
+    for word in words:
+        name, sign, value = word.partition("=")
+        if name != "--config":
+            others.append(word)
+            continue
+        value = value if sign else next(words, "")
+        if not value:
+            raise UserError("--config: needs the path of a YAML file")
+        files.append(value)
+    return files, others
+
+
+def _family(files: list[str], argv: list[str], default: str, models: dict[str, type]) -> str:
     """The family is needed before the rest can be parsed: it decides which ``model`` settings exist."""
     family = default
+    for path in files:
+        family = _read_yaml(path).get("family", family)
     for index, word in enumerate(argv):
-        name, _, value = word.partition("=")
-        value = value or (argv[index + 1] if index + 1 < len(argv) else "")
+        name, sign, value = word.partition("=")
         if name == "--family":
-            family = value
-        elif name == "--config":
-            family = _read_yaml(value).get("family", family)
+            family = value if sign else (argv[index + 1] if index + 1 < len(argv) else "")
     if family not in models:
         raise UserError(f"--family {family}: must be one of {', '.join(models)}")
     return family
@@ -62,8 +88,6 @@ def _read_yaml(path: str) -> dict:
         raise UserError(f"--config {path}: there is no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"--config {path}: cannot be read as YAML: {error}") from None
-    if values is None:
-        return {}
     if not isinstance(values, dict):
         raise UserError(f"--config {path}: must hold settings as `name: value` lines")
     return values
@@ -84,6 +108,14 @@ def _switched_on(argv: list[str], switches: set[str]) -> list[str]:
         following = argv[index + 1].lower() if index + 1 < len(argv) else ""
         words.append(word + "=true" if word in switches and following not in ("true", "false") else word)
     return words
+
+
+def _silenced_rivals(argv: list[str], kind: type) -> list[str]:
+    """Settings that exclude each other (``kind.RIVALS``): one given as a flag wins over another that stands in the YAML."""
+    given = {word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
+    defaults = {item.name: item.default for item in fields(kind)}
+    return [f"--{name}={'null' if defaults[name] is None else defaults[name]}"
+            for group in getattr(kind, "RIVALS", ()) if given & set(group) for name in group if name not in given]
 
 
 def _one_line(message: str) -> str:

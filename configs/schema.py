@@ -1,7 +1,7 @@
 """Every setting of a training run: one flat dataclass, whose field names are the flags, and a ``model`` group by family."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from utils.errors import UserError
 
@@ -14,6 +14,8 @@ FREE_TO_CHANGE = {"steps", "epochs", "out", "restart", "dry_run", "data", "worke
 @dataclass
 class TrainConfig:
     """A training run. Sizes in pixels, rates in frames per second, counts in steps unless a field says otherwise."""
+
+    RIVALS: ClassVar = (("steps", "epochs"), ("frame_skip", "fps", "max_frames"))
 
     family: str = "dcgan"
     """Which system to train."""
@@ -174,6 +176,8 @@ def from_dict(values: dict, models: dict[str, type], where: str) -> TrainConfig:
     if family not in models:
         raise UserError(f"{where}: family {family!r} is not one of {', '.join(models)}")
     model = values.pop("model", None) or {}
+    if not isinstance(model, dict):
+        raise UserError(f"{where}: model: must hold settings by name")
     for kind, given in ((TrainConfig, values), (models[family], model)):
         unknown = set(given) - {item.name for item in fields(kind)}
         if unknown:

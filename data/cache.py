@@ -17,7 +17,7 @@ import numpy as np
 
 from data.layouts import Source, image_files
 from utils.errors import UserError
-from utils.files import atomic_file, write_json
+from utils.files import atomic_file, temporary_beside, write_json
 
 FORMAT = 1  # raise it when extraction comes to give other pixels for the same settings
 _HEADER_BYTES = 128
@@ -30,8 +30,9 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     try:
         for part in ("frames", "health"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        with atomic_file(folder / "frames" / "writable") as trial:
-            trial.write_bytes(b"")
+        trial = temporary_beside(folder / "frames" / "trial")
+        trial.touch()
+        trial.unlink()
         _sweep(folder / "frames")
     except OSError as error:
         raise UserError(f"the frame cache {folder} cannot be written ({error.strerror}); choose another with --cache_dir or $VIDGAN_CACHE") from None

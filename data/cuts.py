@@ -1,17 +1,19 @@
 """Hard scene cuts: places that a clip must not cross.
 
-Deliberately reluctant: a missed cut costs one odd clip, while a false one takes good clips away from every video with
-quick motion. A cut must be a change that is large in itself, much larger than the changes around it, and lasting (a flash
-is none).
+Deliberately reluctant: a missed cut costs a few odd clips, while false ones take good clips away from every video with
+quick motion. A cut must be a change of layout and of colours that is large in itself, much larger than all changes around it,
+and lasting (a flash is none).
 """
 
 import cv2
 import numpy as np
 
 _SIDE = 16  # frames are compared as 16x16 averages: noise and small motion vanish
-_LARGE = 0.07  # mean absolute change, of the full range, below which nothing counts as a cut
-_OUTSTANDING = 3.5  # a cut is this many times the changes around it
+_BINS = 8  # of each channel's histogram, which motion inside the frame hardly touches
+_LAYOUT, _COLOURS = 0.07, 0.12  # share of the full range, and of the pixels, below which nothing counts as a cut
+_OUTSTANDING = 2.5  # a cut is this many times the largest change around it
 _NEIGHBOURS = 4
+_BLOCK = 1024
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
@@ -23,15 +25,24 @@ def find_cuts(thumbnails: np.ndarray) -> list[int]:
     """uint8 (N, 16, 16, 3) of consecutive frames -> numbers of the frames with which a new scene begins."""
     if len(thumbnails) < 4:  # too few to tell a cut from quick motion
         return []
-    frames = thumbnails.astype(np.float32) / 255
-    change = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    blocks = [_changes(thumbnails[start:start + _BLOCK + 1]) for start in range(0, len(thumbnails) - 1, _BLOCK)]
+    layout, colours = np.concatenate(blocks, axis=1)
+    change = layout + colours
     cuts = []
-    for place in np.flatnonzero(change > _LARGE):
+    for place in np.flatnonzero((layout > _LAYOUT) & (colours > _COLOURS)):
         around = np.concatenate([change[max(0, place - _NEIGHBOURS):place], change[place + 1:place + 1 + _NEIGHBOURS]])
-        # The second largest: two cuts may lie close together, but lively motion makes several large changes.
-        usual = np.sort(around)[-2] if len(around) > 1 else around.max()
-        before, after = frames[max(0, place - 1)], frames[min(len(frames) - 1, place + 2)]
-        lasting = np.abs(after - before).mean() > 0.6 * change[place]
-        if change[place] > _OUTSTANDING * max(usual, 0.004) and lasting:
+        ends = np.stack([thumbnails[max(0, place - 1)], thumbnails[min(len(thumbnails) - 1, place + 2)]])
+        lasting = _changes(ends)[0, 0] > 0.6 * layout[place]
+        if change[place] > _OUTSTANDING * around.max() and lasting:
             cuts.append(int(place) + 1)
     return cuts
+
+
+def _changes(thumbnails: np.ndarray) -> np.ndarray:
+    """From each frame to the next, mean absolute difference and share of pixels that change colour: float (2, N - 1)."""
+    frames = thumbnails.astype(np.float32) / 255
+    layout = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    # Each value is shared between the two nearest bins, so that a slow change of light moves no pixel at once.
+    places = frames.reshape(len(frames), -1, 3) * (_BINS - 1)
+    histogram = np.stack([np.clip(1 - np.abs(places - level), 0, 1).mean(axis=1) for level in range(_BINS)], axis=-1)
+    return np.stack([layout, np.abs(np.diff(histogram, axis=0)).sum(axis=-1).mean(axis=-1) / 2])

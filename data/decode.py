@@ -107,7 +107,8 @@ def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (), 
     """The wanted frames of a stream: yields (uint8 BGR (H, W, 3), how often to repeat it, whether time breaks before it).
 
     ``frame_skip`` k keeps frames 0, k, 2k ... With ``fps`` the frames are chosen by their time stamps instead, so that they
-    are evenly spaced in time whatever the file's own rate: frame j of the result is what a viewer sees at j/fps seconds.
+    are evenly spaced in time whatever the file's own rate: frame j of the result is the first from j/fps seconds on, and where
+    none comes before the next is due, the last one again.
     ``bad`` lists stretches of time (start, end) in seconds whose frames do not decode properly: they are left out.
     """
     index, last_tick, start, previous, broken, held = -1, -1, None, None, False, None
@@ -124,10 +125,10 @@ def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (), 
         else:
             if start is None or not 0 <= time - previous <= _LONGEST_STILL or broken:
                 broken = broken or start is not None
-                start, last_tick, held = time, -1, None
+                start, previous, last_tick, held = time, time, -1, None
+            # Files round their time stamps: a quarter of a frame early still counts as on time.
+            tick = math.floor((time - start) * fps + 0.25 * min(1.0, (time - previous) * fps))
             previous = time
-            # Time stamps are rounded to the file's clock: a frame up to a quarter tick early still counts as on time.
-            tick = math.floor((time - start) * fps + 0.25)
             if tick <= last_tick:
                 continue
             repeats = tick - last_tick

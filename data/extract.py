@@ -1,6 +1,7 @@
 """From videos to cached frames: decode, choose, resize, store; several videos at a time."""
 
 import errno
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -97,6 +98,9 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
     first_of = {keys[index]: index for index in reversed(missing)}  # duplicates are extracted once
     todo = sorted(first_of.values())
     if todo:
+        # Processes that fill one cache together begin at different places, and so share the work.
+        turn = os.getpid() * 7919 % len(todo)
+        todo = todo[turn:] + todo[:turn]
         # With fewer videos than processors the decoder's own threads use the rest; a few more than there are hide its waiting.
         spare = cpu_count() // min(pool.workers, len(todo))
         threads = 2 * spare if spare > 1 else 1

@@ -45,7 +45,8 @@ class Layout:
 
 def natural_key(text: str) -> list:
     """Sort key by which frame2 comes before frame10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", str(text)) if part] + [(2, 0, str(text))]
+    parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", str(text)) if part]
+    return [*parts, (-1, 0, str(text))]
 
 
 def find_sources(path: str | Path, split: str = "train", split_list: int = 1) -> Layout:

@@ -7,6 +7,7 @@ task at a time and shows signs of life while it works; one that dies or falls si
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from multiprocessing.connection import wait
 
 SILENCE_SECONDS = 60.0  # a worker that shows no sign of life for this long hangs
 _BEAT_SECONDS = 0.2
+_PATIENCE_SECONDS = 3.0  # for a worker to remove what it was writing
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class WorkerPool:
 
     def close(self) -> None:
         for slot in self._slots:
-            slot.stop()
+            slot.ask_to_stop()
+        for slot in self._slots:
+            slot.stop(_PATIENCE_SECONDS)
         self._slots.clear()
 
     def __enter__(self):
@@ -135,8 +139,14 @@ class _Slot:
             how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
             return "done", Failure(f"the decoder crashed ({how})")
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
         if self.process is not None:
+            self.process.terminate()
+
+    def stop(self, patience: float = 0.0) -> None:
+        if self.process is not None:
+            if patience:
+                self.process.join(patience)
             self.process.kill()
             self.process.join()
         if self.connection is not None:
@@ -146,7 +156,7 @@ class _Slot:
 
 def _serve(connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler inherited by fork is not meant for us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that half-written files are removed
     import cv2
 
     cv2.setNumThreads(0)  # one process per core already: OpenCV's own threads would only fight over them

@@ -93,6 +93,10 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
     walk.judge(health, stream, quick)
 
 
+_END = 1e12  # seconds: to the end of the video
+_REORDERING = 64  # a frame leaves the decoder at most this many packets after its own went in
+
+
 class _Walk:
     """What was met on the way through a file, in decoding order; times are in seconds from the stream's start."""
 
@@ -119,7 +123,8 @@ class _Walk:
         time = self._seconds(frame.pts if frame.pts is not None else frame.dts)
         self.times.append(time if time is not None else (self.times[-1] + self._gap() if self.times else 0.0))
         if frame.is_corrupt:
-            nearest = min(range(len(self.packets)), key=lambda index: abs(self.packets[index][0] - self.times[-1]))
+            recent = range(max(0, len(self.packets) - _REORDERING), len(self.packets))
+            nearest = min(recent, key=lambda index: abs(self.packets[index][0] - self.times[-1]))
             self.faulty.append((nearest, ""))
 
     def _gap(self) -> float:
@@ -131,16 +136,17 @@ class _Walk:
         middle = statistics.median(gaps) if gaps else 0.0
         health.bad = self._bad_stretches(middle / 4)
         clean = [time for time in times if not any(low <= time < high for low, high in health.bad)]
-        health.frames, health.corrupt = len(clean), len(times) - len(clean)
+        lost = sum(any(low <= time < high for low, high in health.bad) for time, _ in self.packets)
+        health.frames, health.corrupt = len(clean), max(lost, len(times) - len(clean))
+        health.fps = declared = float(stream.average_rate or stream.guessed_rate or 0)
         if gaps:
             uneven = sum(abs(gap - middle) > max(0.1 * middle, 1.5 * self._base) for gap in gaps)
             health.variable_rate = uneven > max(1, 0.02 * len(gaps)) and not health.bad
-            measured = len(gaps) / (max(times) - min(times))
-            declared = float(stream.average_rate or stream.guessed_rate or 0)
-            health.fps = declared if declared and abs(measured / declared - 1) < 0.005 else measured
-        else:
-            health.fps = float(stream.average_rate or stream.guessed_rate or 0)
+            measured = len(gaps) / (max(times) - min(times)) if health.variable_rate else 1 / middle
+            # Headers are exact where time stamps are rounded, but some lie outright.
+            health.fps = declared if abs(declared / measured - 1) < (0.005 if health.variable_rate else 0.02) else measured
         self._speak(health, times, quick)
+        self._check_end(health, stream, times)
 
     def _speak(self, health: Health, times: list[float], quick: bool) -> None:
         if not times:
@@ -148,13 +154,14 @@ class _Walk:
             return
         if self.end_fault:
             health.fail("damaged", f"truncated after {len(times)} frames: {self.end_fault}")
-        elif len(self.packets) < health.header_frames * 0.98 - 1 or quick and len(times) < health.header_frames * 0.98 - 1:
+        elif len(self.packets) < health.header_frames * 0.98 - 1:
             health.notes.append(f"the header says {health.header_frames} frames, {len(times)} {'are there' if quick else 'decode'}")
         elif not quick and len(times) < len(self.packets) * 0.98 - 1 and not health.bad:
             health.fail("damaged", f"{len(self.packets) - len(times)} of {len(self.packets)} frames do not decode")
         if health.bad:
             where = ", ".join(f"{low:.2f} s" for low, _ in health.bad[:5]) + (" ..." if len(health.bad) > 5 else "")
-            lost = f"{health.corrupt} of {len(times)} frames unusable, damage at {where}: {self._reasons() or 'corrupt frames'}"
+            total = health.frames + health.corrupt
+            lost = f"{health.corrupt} of {total} frames unusable, damage at {where}: {self._reasons() or 'corrupt frames'}"
             health.fail("damaged" if health.frames else "broken", lost)
         if health.variable_rate:
             health.notes.append("variable frame rate")
@@ -163,13 +170,32 @@ class _Walk:
             if health.rotation % 180:
                 health.width, health.height = health.height, health.width
 
+    def _check_end(self, health: Health, stream, times: list[float]) -> None:
+        container = stream.container
+        if container.format.name == "avi":  # counts and durations in AVI headers lie, its length does not
+            with open(container.name, "rb") as file:
+                promised = int.from_bytes(file.read(8)[4:], "little") + 8
+            if health.size < promised < 1 << 32:
+                health.fail("damaged", f"truncated: {health.size} of {promised} bytes are there")
+            return
+        if stream.duration is not None:
+            promised = stream.duration * self._base
+        else:
+            promised = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
+        end = max(times, default=0.0) + 1 / health.fps if health.fps else 0.0
+        if times and 0 < end < promised - max(0.5, 0.03 * promised):
+            health.fail("damaged", f"truncated: ends at {end:.2f} s of {promised:.2f} s")
+
     def _bad_stretches(self, margin: float) -> list[tuple[float, float]]:
         """From each fault to the next key frame: what lies between was predicted from damaged pictures."""
-        stretches = []
+        stretches, covered = [], 0
         for index, _ in sorted(self.faulty):
+            if index < covered:
+                continue
             key = next((place for place in range(index + 1, len(self.packets)) if self.packets[place][1]), None)
-            low = min(time for time, _ in self.packets[index:key]) - margin
-            high = self.packets[key][0] - margin if key is not None else 1e12
+            covered = len(self.packets) if key is None else key
+            low = min(time for time, _ in self.packets[index:covered]) - margin
+            high = self.packets[key][0] - margin if key is not None else _END
             if stretches and low <= stretches[-1][1]:
                 stretches[-1] = (min(low, stretches[-1][0]), max(high, stretches[-1][1]))
             else:
@@ -177,7 +203,7 @@ class _Walk:
         return stretches
 
     def _reasons(self) -> str:
-        return "; ".join(list(dict.fromkeys(reason for _, reason in self.faulty if reason))[:3])
+        return "; ".join(list(dict.fromkeys(reason for _, reason in self.faulty if reason))[:2])
 
 
 def _lost(lines: list) -> bool:

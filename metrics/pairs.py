@@ -12,6 +12,9 @@ from metrics.registry import Metric
 from utils.errors import UserError
 
 
+Reader = Callable[[Path], Iterator[np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Pair:
     """A file of references and the file that is compared with it."""
@@ -33,28 +36,30 @@ class Comparison:
 
 
 def find_pairs(real: Path, fake: Path, endings: Iterable[str]) -> tuple[list[Pair], list[str]]:
-    """Pairs files of two folders by their path below the folder, endings aside; single files pair with each other whatever their names.
+    """Pairs files of two folders by their path below the folder, endings aside; single files pair with each other
+    whatever their names.
 
-    Returns the pairs sorted by name, and remarks on files left without a partner. UserError if nothing pairs or a name is ambiguous.
-    """
+    Returns the pairs sorted by name, and remarks on files left without a partner. UserError if nothing pairs or a name
+    is ambiguous. """
     reals, fakes = _media(real, "--real", endings), _media(fake, "--fake", endings)
     if len(reals) == len(fakes) == 1:
         return [Pair(next(iter(reals)), *reals.values(), *fakes.values())], []
     names = sorted(reals.keys() & fakes.keys())
     if not names:
-        raise UserError(f"no file in {fake} is named like one in {real} (for example {min(reals)} there, {min(fakes)} here): "
+        raise UserError(f"no file in {fake} is named like one in {real} (say {min(reals)} there, {min(fakes)} here): "
                         f"psnr and ssim compare files of the same name")
     notes = [f"{len(side) - len(names)} of {len(side)} files in {folder} have no partner in {other} and are left out"
              for side, folder, other in ((reals, real, fake), (fakes, fake, real)) if len(side) > len(names)]
     return [Pair(name, reals[name], fakes[name]) for name in names], notes
 
 
-def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Callable[[Path], Iterator[np.ndarray]], *, shortest: bool = False,
+def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Reader, *, shortest: bool = False,
                   batch_size: int = 16, on_pair: Callable[[], None] = lambda: None) -> Comparison:
-    """Every frame against its reference. ``read(path)`` yields uint8 ``(H, W, 3)``; memory holds ``batch_size`` frames of each side.
+    """Every frame against its reference. ``read(path)`` yields uint8 ``(H, W, 3)``; memory holds ``batch_size`` frames
+    of each side.
 
-    UserError if the two differ in size, or in length unless ``shortest``: then the longer one's end is left out and noted.
-    """
+    UserError if the two differ in size, or in length unless ``shortest``: then the longer one's end is left out and
+    noted. """
     values: dict[str, list[torch.Tensor]] = {name: [] for name in metrics}
     result = Comparison({}, [], set())
     for pair in pairs:
@@ -64,7 +69,8 @@ def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Callable[
             real, fake = (list(islice(stream, batch_size)) for stream in streams)
             common = min(len(real), len(fake))
             if len(real) != len(fake):
-                _uneven(pair, [count + len(side) + sum(1 for _ in stream) for side, stream in zip((real, fake), streams)], shortest, result)
+                lengths = [count + len(side) + sum(1 for _ in stream) for side, stream in zip((real, fake), streams)]
+                _uneven(pair, lengths, shortest, result)
             if not common:
                 break
             _same_size(pair, real[:common], fake[:common], metrics)
@@ -74,8 +80,6 @@ def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Callable[
                 values[name].append(metric.function(frames, reference, data_range=255))
             result.frames += [(pair, count + index) for index in range(common)]
             count += common
-            if common < batch_size:
-                break
         if not count:
             raise UserError(f"{pair.real} and {pair.fake}: no frame to compare")
         on_pair()
@@ -83,15 +87,17 @@ def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Callable[
     return result
 
 
-def extremes(comparison: Comparison, name: str, read: Callable[[Path], Iterator[np.ndarray]]) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """The worst, the middle and the best frame by metric ``name``: (caption, reference, result) with frames uint8 ``(H, W, 3)``."""
+def extremes(comparison: Comparison, name: str, read: Reader) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """The worst, the middle and the best frame by metric ``name``: (caption, reference, result) with frames uint8 ``(H,
+    W, 3)``."""
     order = torch.argsort(comparison.values[name], stable=True).tolist()
     chosen = dict.fromkeys([order[0], order[len(order) // 2], order[-1]])
     rows = []
     for place, index in zip(("worst", "middle", "best") if len(chosen) == 3 else ("worst", "best"), chosen):
         pair, frame = comparison.frames[index]
         reference, result = (next(islice(read(path), frame, None)) for path in (pair.real, pair.fake))
-        rows.append((f"{pair.name}, frame {frame}, {place} {name} {comparison.values[name][index]:.4g}", reference, result))
+        caption = f"{pair.name}, frame {frame}, {place} {name} {comparison.values[name][index]:.4g}"
+        rows.append((caption, reference, result))
     return rows
 
 
@@ -103,11 +109,12 @@ def _media(source: Path, flag: str, endings: Iterable[str]) -> dict[str, Path]:
         raise UserError(f"{flag} {source}: there is no such file or folder")
     found: dict[str, Path] = {}
     for path in sorted(source.rglob("*")):
-        if path.suffix.lower() not in endings or not path.is_file() or any(part.startswith(".") for part in path.relative_to(source).parts):
+        below = path.relative_to(source)
+        if path.suffix.lower() not in endings or not path.is_file() or any(part.startswith(".") for part in below.parts):
             continue
-        name = path.relative_to(source).with_suffix("").as_posix()
+        name = below.with_suffix("").as_posix()
         if name in found:
-            raise UserError(f"{flag} {source}: {found[name].name} and {path.name} have the same name; which one is meant?")
+            raise UserError(f"{flag} {source}: {found[name].name} and {path.name} share a name; which one is meant?")
         found[name] = path
     if not found:
         raise UserError(f"{flag} {source}: holds no video and no image")
@@ -116,8 +123,8 @@ def _media(source: Path, flag: str, endings: Iterable[str]) -> dict[str, Path]:
 
 def _uneven(pair: Pair, counts: list[int], shortest: bool, result: Comparison) -> None:
     if not shortest:
-        raise UserError(f"{pair.real} has {counts[0]} frames and {pair.fake} has {counts[1]}: psnr and ssim need one for one; "
-                        f"--shortest compares the first {min(counts)}")
+        raise UserError(f"{pair.real} has {counts[0]} frames and {pair.fake} has {counts[1]}: psnr and ssim need one for "
+                        f"one; --shortest compares the first {min(counts)}")
     result.notes.append(f"{pair.name}: {counts[0]} real and {counts[1]} fake frames, the first {min(counts)} compared")
 
 
@@ -129,5 +136,5 @@ def _same_size(pair: Pair, real: list[np.ndarray], fake: list[np.ndarray], metri
                         f"--height and --width bring both to one")
     for name, metric in metrics.items():
         if min(real[0].shape[:2]) < metric.smallest:
-            raise UserError(f"{pair.real}: frames of {real[0].shape[0]}x{real[0].shape[1]} pixels are too small for {name}, which needs "
-                            f"{metric.smallest}x{metric.smallest}")
+            raise UserError(f"{pair.real}: frames of {real[0].shape[0]}x{real[0].shape[1]} pixels are too small for {name}, "
+                            f"which needs {metric.smallest}x{metric.smallest}")

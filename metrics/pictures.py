@@ -5,11 +5,13 @@ from io import BytesIO
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 _GAP = 4  # white pixels between tiles
-_CAPTION = 30  # pixels above a panel
+_LINE = 26  # pixels a caption takes
 _INK = "#333333"
+_SIDE = 640  # pixels that one side of a comparison is wide
 
 
 def grid(frames: list[np.ndarray], columns: int) -> np.ndarray:
@@ -23,47 +25,33 @@ def grid(frames: list[np.ndarray], columns: int) -> np.ndarray:
     return canvas
 
 
-def panels(pictures: list[np.ndarray], captions: list[str]) -> bytes:
-    """Pictures side by side, each under its caption, as a PNG; no pixel is resampled."""
-    gap = 5 * _GAP
-    height = max(picture.shape[0] for picture in pictures)
-    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
-    figure = Figure(figsize=(width / 100, (height + _CAPTION) / 100), dpi=100)
-    left = 0
-    for picture, caption in zip(pictures, captions):
-        figure.figimage(picture, left, height - picture.shape[0], origin="upper")
-        figure.text(left / width, 1 - 9 / (height + _CAPTION), caption, va="top", fontsize=9, color=_INK)
-        left += picture.shape[1] + gap
-    return _png(figure)
-
-
 def side_by_side(real: list[np.ndarray], fake: list[np.ndarray], real_name: str, fake_name: str) -> bytes:
-    """Two grids of frames, at most 24 each, shown no wider than 1000 pixels a side."""
+    """Two grids of frames under their names, as a PNG: as many of each, at most 4 columns and 4 rows a side."""
     columns = 3 if real[0].shape[1] > 1.2 * real[0].shape[0] else 4
-    count = min(len(real), len(fake), 24)
-    grids = [grid([_shown(frame, 1000 // columns) for frame in side[:count]], min(columns, count)) for side in (real, fake)]
-    return panels(grids, [real_name, fake_name])
+    count = min(len(real), len(fake), 4 * columns)
+    columns = min(columns, count)
+    spread = [np.linspace(0, len(side) - 1, count).round().astype(int) for side in (real, fake)]
+    grids = [grid([_resized(side[place], _SIDE // columns - _GAP) for place in places], columns)
+             for side, places in zip((real, fake), spread)]
+    return _rows([(grids, [real_name, fake_name])])
 
 
 def differences(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
-    """For each (caption, reference, result), uint8 ``(H, W, 3)``: both, and the size of their difference as a heat map.
+    """For each (caption, reference, result), uint8 ``(H, W, 3)``: both, and the size of their difference as a heat map,
+    as a PNG.
 
-    All maps share one scale, printed under the picture: white is no difference.
+    All maps share one scale, shown under them: white is no difference.
     """
     maps = [np.abs(reference.astype(np.int16) - result).mean(axis=2) for _, reference, result in rows]
-    top = max(1.0, max(float(np.percentile(difference, 99.9)) for difference in maps))
-    height, width = (max(row[1].shape[axis] for row in rows) for axis in (0, 1))
-    shown = 3.6 * max(0.35, min(1.5, height / width))
-    figure = Figure(figsize=(11.4, (shown + 0.35) * len(rows) + 0.5), dpi=110, layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
-    for (caption, reference, result), difference, line in zip(rows, maps, axes):
-        for axis, picture, title in zip(line, (reference, result, difference), (f"real: {caption}", "fake", "difference")):
-            image = axis.imshow(picture, cmap="magma_r", vmin=0, vmax=top)
-            axis.set_title(title, fontsize=8.5, color=_INK, loc="left")
-            axis.set_axis_off()
-    figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.03, aspect=60,
-                    label="mean absolute difference over colours (of 255)")
-    return _png(figure)
+    top = max(1.0, *(float(np.percentile(difference, 99.9)) for difference in maps))
+    colours = lambda values: (colormaps["hot_r"](values)[..., :3] * 255).round().astype(np.uint8)
+    lines = []
+    for (caption, reference, result), difference in zip(rows, maps):
+        pictures = [_resized(picture, _SIDE * 2 // 3) for picture in (reference, result, colours(difference / top))]
+        lines.append((pictures, [f"real: {caption}", "fake", "difference"]))
+    ramp = np.linspace(0, 1, lines[0][0][0].shape[1])[None].repeat(12, axis=0)
+    scale = f"mean difference over colours, 0 to {top:.0f} of 255"
+    return _rows([*lines, ([np.full_like(colours(ramp), 255)] * 2 + [colours(ramp)], ["", "", scale])])
 
 
 def bars(title: str, unit: str, groups: dict[str, dict[str, float]]) -> bytes:
@@ -85,13 +73,28 @@ def bars(title: str, unit: str, groups: dict[str, dict[str, float]]) -> bytes:
     return _png(figure)
 
 
-def _shown(frame: np.ndarray, widest: int) -> np.ndarray:
-    """Small frames are magnified by whole factors, wide ones reduced."""
-    height, width = frame.shape[:2]
-    if width > widest:
-        return cv2.resize(frame, (widest, max(1, round(height * widest / width))), interpolation=cv2.INTER_AREA)
-    factor = max(1, min(3, widest // width))
-    return frame.repeat(factor, axis=0).repeat(factor, axis=1)
+def _resized(frame: np.ndarray, width: int) -> np.ndarray:
+    """To ``width`` pixels: wide frames averaged, narrow ones magnified as visible pixels."""
+    size = (width, max(1, round(frame.shape[0] * width / frame.shape[1])))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if frame.shape[1] > width else cv2.INTER_NEAREST)
+
+
+def _rows(rows: list[tuple[list[np.ndarray], list[str]]]) -> bytes:
+    """Rows of pictures, each picture under its caption, pixel for pixel."""
+    gap = 4 * _GAP
+    widths = [max(row[0][column].shape[1] for row in rows) for column in range(len(rows[0][0]))]
+    heights = [max(picture.shape[0] for picture in pictures) + _LINE + _GAP for pictures, _ in rows]
+    width, height = sum(widths) + gap * (len(widths) + 1), sum(heights) + gap
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    top = 0
+    for (pictures, captions), row_height in zip(rows, heights):
+        left = gap
+        for picture, caption, column in zip(pictures, captions, widths):
+            figure.text(left / width, 1 - (top + _LINE - 5) / height, caption, va="bottom", fontsize=9.5, color=_INK)
+            figure.figimage(picture, left, height - top - _LINE - picture.shape[0], origin="upper")
+            left += column + gap
+        top += row_height
+    return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

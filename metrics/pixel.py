@@ -1,11 +1,12 @@
-"""PSNR and SSIM: how close each frame is to its own reference. Only for tasks that have one: reconstruction, interpolation, prediction.
+"""PSNR and SSIM: how close each frame is to its own reference. Only for tasks that have one: reconstruction,
+interpolation, prediction.
 
-Both take frames ``(..., H, W, C)``, uint8 with ``data_range=255`` or floating with values in [0, data_range], and return one
-float64 value per frame, shape ``(...)``. Averages are over those values, never over pooled squared errors.
+Both take frames ``(..., H, W, C)``, uint8 with ``data_range=255`` or floating with values in [0, data_range], and
+return one float64 value per frame, shape ``(...)``. Averages are over those values, never over pooled squared errors.
 
-SSIM is computed here and not by torchmetrics 1.9: that one averages over the padded border as well, is off by up to 3e-4 in
-float32 on bright flat frames, and takes 60 times as long in float64. The tests hold both functions to scikit-image's values.
-"""
+SSIM is computed here and not by torchmetrics 1.9: that one averages over the padded border as well, is off by up to
+3e-4 in float32 on bright flat frames, and takes 60 times as long in float64. The tests hold both functions to
+scikit-image's values. """
 
 import math
 
@@ -16,22 +17,22 @@ from metrics.protocol import Score
 
 WINDOW = 11  # taps of the Gaussian window of Wang et al. 2004, at sigma 1.5 cut off at 3.5 sigma
 SIGMA = 1.5
-_BLOCK = 128  # outputs per block of the banded product: large enough for a fast matrix product, small enough to waste little
+_BLOCK = 128  # outputs per block of the banded product: large enough to be fast, small enough to waste little
 
 
 def psnr(frames: Tensor, reference: Tensor, *, data_range: float) -> Tensor:
     """Peak signal-to-noise ratio in dB, ``10 log10(data_range^2 / MSE)``; infinite where a frame equals its reference.
 
-    frames, reference: ``(..., H, W, C)``, see above. Returns float64 ``(...)``. ValueError on other shapes, types or ranges.
-    """
+    frames, reference: ``(..., H, W, C)``, see above. Returns float64 ``(...)``. ValueError on other shapes, types or
+    ranges. """
     frames, reference = _checked(frames, reference, data_range)
     error = (frames - reference).square().mean(dim=(-3, -2, -1))
     return 10 * torch.log10(data_range**2 / error)
 
 
 def ssim(frames: Tensor, reference: Tensor, *, data_range: float) -> Tensor:
-    """Structural similarity (Wang et al. 2004, eq. 13): Gaussian window 11x11, sigma 1.5, K1 0.01, K2 0.03, population covariance,
-    windows that lie wholly inside the frame, mean over positions and then over channels.
+    """Structural similarity (Wang et al. 2004, eq. 13): Gaussian window 11x11, sigma 1.5, K1 0.01, K2 0.03, population
+    covariance, windows that lie wholly inside the frame, mean over positions and then over channels.
 
     The same as scikit-image's ``structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)``.
     frames, reference: ``(..., H, W, C)`` with H, W >= 11 (ValueError below: no window fits). Returns float64 ``(...)``.
@@ -51,8 +52,8 @@ def ssim(frames: Tensor, reference: Tensor, *, data_range: float) -> Tensor:
 
 
 def average(values: Tensor) -> Score:
-    """The mean over frames, ``values`` float ``(N,)``. Frames equal to their reference have no finite PSNR: they are counted in
-    ``parts`` and left out of the mean, which is None when all of them are equal."""
+    """The mean over frames, ``values`` float ``(N,)``. Frames equal to their reference have no finite PSNR: they are
+    counted in ``parts`` and left out of the mean, which is None when all of them are equal."""
     finite = values[torch.isfinite(values)]
     parts, note = {}, ""
     if len(finite):
@@ -66,7 +67,8 @@ def average(values: Tensor) -> Score:
 def _checked(frames: Tensor, reference: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
     """Both as float64, or ValueError: a wrong range or layout gives plausible numbers that mean nothing."""
     if frames.shape != reference.shape or frames.dtype != reference.dtype:
-        raise ValueError(f"frames are {tuple(frames.shape)} {frames.dtype}, their reference {tuple(reference.shape)} {reference.dtype}")
+        raise ValueError(f"frames are {tuple(frames.shape)} {frames.dtype}, "
+                         f"their reference {tuple(reference.shape)} {reference.dtype}")
     if frames.dim() < 3 or frames.shape[-1] not in (1, 3):
         raise ValueError(f"frames must be (..., H, W, 3) or (..., H, W, 1), got {tuple(frames.shape)}")
     if frames.dtype == torch.uint8:
@@ -85,7 +87,8 @@ def _blur(planes: Tensor) -> Tensor:
 
 
 def _blur_last(planes: Tensor) -> Tensor:
-    """A convolution written as products with a banded matrix: on a CPU several times faster than a depthwise convolution."""
+    """A convolution written as products with a banded matrix: on a CPU several times faster than a depthwise
+    convolution."""
     taps = [math.exp(-(offset**2) / (2 * SIGMA**2)) for offset in range(-(WINDOW // 2), WINDOW // 2 + 1)]
     outputs = planes.shape[-1] - WINDOW + 1
     size = min(_BLOCK, outputs)

@@ -1,4 +1,5 @@
-"""All metrics by name. A new one is one line here, and one more in COLLECTORS if it looks at something no other metric does."""
+"""All metrics by name. A new one is one line here, and one more in COLLECTORS if it looks at something no other metric
+does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ class Metric:
     kind: Literal["pairs", "sets"]
     """"pairs" compares each frame with its own reference, "sets" a crowd of clips with another crowd."""
     function: Callable
-    """pairs: ``(frames, reference, data_range=255) -> values per frame``; sets: ``(real, fake)``, two collectors ``-> Score``."""
+    """pairs: ``(frames, reference, data_range=255) -> values per frame``; sets: ``(real, fake)``, two collectors ``->
+    Score``."""
     better: Literal["higher", "lower"]
     unit: str
     summary: str
@@ -34,14 +36,16 @@ COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches}
 
 _SWD = "metrics.swd 1: 7x7 patches, 128 per frame and level, 4 x 128 directions"
 METRICS = {
-    "psnr": Metric("pairs", pixel.psnr, "higher", "dB", "peak signal-to-noise ratio, mean over frames", "metrics.pixel.psnr 1"),
+    "psnr": Metric("pairs", pixel.psnr, "higher", "dB", "peak signal-to-noise ratio, mean over frames",
+                   "metrics.pixel.psnr 1"),
     "ssim": Metric("pairs", pixel.ssim, "higher", "", "structural similarity, mean over frames",
                    "metrics.pixel.ssim 1: 11x11 Gaussian, sigma 1.5, per channel, valid windows", pixel.WINDOW),
     "swd": Metric("sets", swd.swd, "lower", "x1e3", "sliced Wasserstein distance, as published: texture and layout",
                   f"{_SWD}, each side normalised by itself", swd.PATCH, "patches"),
-    "swd_color": Metric("sets", partial(swd.swd, normalise="real"), "lower", "x1e3", "the same, sensitive to colour and contrast too",
+    "swd_color": Metric("sets", partial(swd.swd, normalise="real"), "lower", "x1e3",
+                        "the same, sensitive to colour and contrast too",
                         f"{_SWD}, both normalised by the real side", swd.PATCH, "patches"),
-    "swd_motion": Metric("sets", partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences: motion",
+    "swd_motion": Metric("sets", partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences",
                          f"{_SWD}, frame differences, both normalised by the real side", swd.PATCH,
                          "motion_patches"),
 }
@@ -52,5 +56,6 @@ def choose(names: str) -> dict[str, Metric]:
     wanted = list(dict.fromkeys(name.strip().lower() for name in names.split(",") if name.strip()))
     unknown = [name for name in wanted if name not in METRICS]
     if unknown or not wanted:
-        raise UserError(f"--metrics {names}: {'unknown ' + ', '.join(unknown) if unknown else 'empty'}; known are {', '.join(METRICS)}")
+        problem = f"unknown {', '.join(unknown)}" if unknown else "empty"
+        raise UserError(f"--metrics {names}: {problem}; known are {', '.join(METRICS)}")
     return {name: METRICS[name] for name in wanted}

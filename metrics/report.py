@@ -1,4 +1,5 @@
-"""A table, JSON and a page from measured results, written so that an earlier report survives until the new one is whole."""
+"""A table, JSON and a page from measured results, written so that an earlier report survives until the new one is
+whole."""
 
 import base64
 import html
@@ -19,8 +20,8 @@ def table(results: list[Result]) -> str:
         protocol = result.protocol
         count = f"{protocol.fake_clips} clips" if protocol.frames_per_clip else f"{protocol.clip_frames} frames"
         floor = result.floor
-        rows.append((result.name, number(result.score.value), number(floor.value) if floor else "", result.unit, result.better,
-                     count))
+        rows.append((result.name, number(result.score.value), number(floor.value) if floor else "", result.unit,
+                     result.better, count))
         for part, value in result.score.parts.items():
             unit = result.unit if isinstance(value, float) else ""
             rows.append((f"- {part}", number(value), number(floor.parts[part]) if floor else "", unit, "", ""))
@@ -43,13 +44,17 @@ def number(value: float | None) -> str:
 
 
 def protocol_lines(results: list[Result]) -> list[str]:
-    """How the numbers were made, a line each, what all metrics share first."""
-    protocols = [result.as_dict()["protocol"] for result in results]
-    shared = {key: value for key, value in protocols[0].items() if all(other[key] == value for other in protocols)}
-    lines = [_sentence(shared)]
-    for protocol in protocols if len(protocols) > 1 else ():
-        own = {key: value for key, value in protocol.items() if key not in shared and key != "metric"}
-        lines.append(f"{protocol['metric']}: {_sentence(own)}")
+    """How the numbers were made: what metrics of one kind share, then what is each one's own."""
+    lines = []
+    paired = [result for result in results if result.protocol.frames_per_clip is None]
+    for group in filter(None, (paired, [result for result in results if result not in paired])):
+        protocols = [result.as_dict()["protocol"] for result in group]
+        shared = {key: value for key, value in protocols[0].items() if all(other[key] == value for other in protocols)}
+        own = [{key: value for key, value in protocol.items() if key not in shared} for protocol in protocols]
+        lines += [f"{', '.join(result.name for result in group)}: {_sentence(shared)}"]
+        lines += [f"{result.name}: {_sentence(values)}" for result, values in zip(group, own) if values]
+    if any(result.floor for result in results):
+        lines.append("real vs real: the same between two disjoint draws of real clips, what a perfect model would get")
     return lines
 
 
@@ -60,7 +65,8 @@ def summary(results: list[Result], notes: list[str]) -> str:
 
 
 def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str) -> None:
-    """metrics.json, metrics.md, the pictures and report.html into ``folder``; each replaces its predecessor in one step.
+    """metrics.json, metrics.md, the pictures and report.html into ``folder``; each replaces its predecessor in one
+    step.
 
     Pictures of an earlier report that this one does not renew are removed: they would mislead.
     """
@@ -88,7 +94,13 @@ def _pictures_of(folder: Path) -> list[str]:
 
 
 def _sentence(values: dict) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items() if value not in (None, "", {}))
+    said = {key: value for key, value in _flat(values).items() if value not in (None, "", "none")}
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+
+
+def _flat(values: dict) -> dict:
+    """A protocol without what the line says already, its ``settings`` beside the rest."""
+    return {key: value for key, value in (values | values.get("settings", {})).items() if key not in ("settings", "metric")}
 
 
 def _page(results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str) -> str:
@@ -97,9 +109,10 @@ def _page(results: list[Result], pictures: dict[str, bytes], notes: list[str], c
     cells = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0]) + "</tr>"]
     for row in rows[2:]:
         kind = ' class="part"' if row[0].startswith("- ") else ""
-        cells.append(f"<tr{kind}>" + "".join(f"<td>{html.escape(cell.removeprefix('- '))}</td>" for cell in row) + "</tr>")
-    images = "".join(f'<figure><img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{html.escape(name)}">'
-                     f"<figcaption>{html.escape(name)}</figcaption></figure>" for name, png in pictures.items())
+        values = "".join(f"<td>{html.escape(cell.removeprefix('- '))}</td>" for cell in row)
+        cells.append(f"<tr{kind}>{values}</tr>")
+    images = "".join(f'<figure><img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{name}">'
+                     f"<figcaption>{name}</figcaption></figure>" for name, png in pictures.items())
     lines = "".join(f"<li>{html.escape(remark)}</li>" for remark in [*protocol_lines(results), *notes])
     style = ("body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}"
              "table{border-collapse:collapse}td,th{padding:.3em .9em;text-align:left;border-bottom:1px solid #ddd}"
@@ -107,6 +120,7 @@ def _page(results: list[Result], pictures: dict[str, bytes], notes: list[str], c
              ".part td{color:#666;border:0;padding-top:0}.part td:first-child{padding-left:2em}"
              "img{max-width:100%;border:1px solid #eee}figure{margin:2em 0}figcaption,li{color:#555;font-size:13px}"
              "li{overflow-wrap:anywhere}code{background:#f4f4f4;padding:.2em .4em;overflow-wrap:anywhere}")
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f"<title>Evaluation</title><style>{style}</style></head><body><h1>Evaluation</h1><p><code>{html.escape(command)}</code></p>"
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width"><title>Evaluation</title><style>{style}</style></head>'
+            f"<body><h1>Evaluation</h1><p><code>{html.escape(command)}</code></p>"
             f"<table>{''.join(cells)}</table><h2>How it was measured</h2><ul>{lines}</ul>{images}</body></html>\n")

@@ -1,4 +1,5 @@
-"""Crowds of clips compared with each other: which clips are drawn, one pass over each side, and reals against reals beside it."""
+"""Crowds of clips compared with each other: which clips are drawn, one pass over each side, and reals against reals
+beside it."""
 
 import math
 from collections.abc import Callable
@@ -13,16 +14,15 @@ from metrics.registry import COLLECTORS, Metric
 from utils.progress import Progress
 from utils.seeds import numpy_generator
 
-SHOWN = 24  # first frames kept of each side, for the picture
+SHOWN = 16  # clips of each side, evenly spread over the draw, whose first frames are kept for the picture
 
 
 @dataclass
 class Crowd:
     """Clips that can be asked for by number. ``get``: int64 ``(B,)`` -> uint8 ``(B, T, H, W, 3)``.
 
-    ``separate``: numbers of clips that share no frame with each other. A generator has infinitely many clips and needs no such
-    list: it is asked for 0, 1, 2 ... in order.
-    """
+    ``separate``: numbers of clips that share no frame with each other. A generator has infinitely many clips and needs
+    no such list: it is asked for 0, 1, 2 ... in order. """
 
     name: str
     get: Callable[[Tensor], Tensor]
@@ -45,8 +45,8 @@ class SetComparison:
 
 def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, *, num_samples: int, seed: int = 0,
                  batch_size: int = 16, frames_per_clip: int = 1, max_frames: int = 4096) -> SetComparison:
-    """``num_samples`` clips from each side (as many as both have, if fewer), and the floor: the same between two disjoint draws
-    of real clips, which is what a perfect generator would get."""
+    """``num_samples`` clips from each side (as many as both have, if fewer), and the floor: the same between two
+    disjoint draws of real clips, which is what a perfect generator would get."""
     count = int(min(num_samples, real.count, fake.count))
     chosen, floor = draw_clips(real, count, seed)
     generated = draw_clips(fake, count, seed)[0] if fake.separate is not None else torch.arange(count)
@@ -63,11 +63,12 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, *, num_sa
                 continue
             collectors = {name: COLLECTORS[name](seed, frames_per_clip, max_frames) for name in names}
             collected[side], shown[side] = collectors, []
-            for part in numbers.split(batch_size):
+            wanted = set(np.linspace(0, len(numbers) - 1, min(SHOWN, len(numbers))).round().astype(int))
+            for part, places in zip(numbers.split(batch_size), torch.arange(len(numbers)).split(batch_size)):
                 clips = crowd.get(part)
                 for collector in collectors.values():
                     collector.update(clips)
-                shown[side] += list(clips[:SHOWN - len(shown[side]), 0].numpy())
+                shown[side] += [clip[0].numpy() for clip, place in zip(clips, places.tolist()) if place in wanted]
                 progress.update(len(part))
     result = SetComparison({}, {}, count, len(floor[0]) if floor else None, shown)
     for name, metric in metrics.items():
@@ -79,17 +80,16 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, *, num_sa
     if not floor:
         result.notes.append("too few real clips to compare reals with reals")
     elif len(floor[0]) < count:
-        result.notes.append(f"reals against reals with {len(floor[0])} clips a side, not {count}, which makes it larger: "
-                            f"too few real clips without common frames")
+        result.notes.append(f"real vs real with {len(floor[0])} clips a side, not {count}, which makes it larger: too few "
+                            f" real clips without common frames")
     return result
 
 
 def draw_clips(crowd: Crowd, wanted: int, seed: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """Which clips to use: int64 ``(wanted,)`` in order, and two disjoint draws for the floor, or None.
 
-    Clips that share no frame are taken if there are enough. The floor compares ``wanted`` with ``wanted`` others where there
-    are as many, otherwise half with half. The same clips come from two crowds that hold the same.
-    """
+    Clips that share no frame are taken if there are enough. The floor compares ``wanted`` with ``wanted`` others where
+    there are as many, otherwise half with half. The same clips come from two crowds that hold the same. """
     generator = numpy_generator(seed, "clips to evaluate")
     separate = generator.permutation(crowd.separate)
     order = separate if len(separate) >= wanted else generator.permutation(int(crowd.count))

@@ -1,14 +1,15 @@
 """Sliced Wasserstein distance between patches of Laplacian pyramids (Karras et al. 2018, arXiv 1710.10196, section 5).
 
-Each frame becomes a Laplacian pyramid from full size down to a short side of at least 16 pixels. From every level 128 patches of
-7x7 pixels are drawn. Level by level the patches of the real frames and of the generated ones are normalised by mean and standard
-deviation of each colour channel and compared along 512 random directions: a small distance at fine levels means similar texture
-and sharpness, at coarse levels similar layout. Values are multiplied by 1000. No network, no weights.
+Each frame becomes a Laplacian pyramid from full size down to a short side of at least 16 pixels. From every level 128
+patches of 7x7 pixels are drawn. Level by level the patches of the real frames and of the generated ones are normalised
+by mean and standard deviation of each colour channel and compared along 512 random directions: a small distance at fine
+levels means similar texture and sharpness, at coarse levels similar layout. Values are multiplied by 1000. No network,
+no weights.
 
-As published, each side is normalised by its own statistics, so that a shift of colour or contrast goes unseen; ``normalise="real"``
-takes those of the real side for both and sees it. Two choices are ours: the n-th real and the n-th generated frame share patch
-positions (a set against itself is exactly 0), and frames of any shape are taken, an odd side n halving to (n + 1) / 2.
-"""
+As published, each side is normalised by its own statistics, so that a shift of colour or contrast goes unseen;
+``normalise="real"`` takes those of the real side for both and sees it. Two choices are ours: the n-th real and the n-th
+generated frame share patch positions (a set against itself is exactly 0), and frames of any shape are taken, an odd
+side n halving to (n + 1) / 2. """
 
 import numpy as np
 import torch
@@ -26,12 +27,14 @@ _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def laplacian_pyramid(frames: Tensor) -> list[Tensor]:
-    """float ``(B, C, H, W)`` -> levels from fine to coarse, the last a small image, all others differences (Burt & Adelson 1983).
+    """float ``(B, C, H, W)`` -> levels from fine to coarse, the last a small image, all others differences (Burt &
+    Adelson 1983).
 
     Halves while the short side stays at least 16. ValueError if H or W is below 7, a patch.
     """
     if min(frames.shape[-2:]) < PATCH:
-        raise ValueError(f"SWD needs frames of at least {PATCH}x{PATCH} pixels, its patch; got {frames.shape[-2]}x{frames.shape[-1]}")
+        raise ValueError(f"SWD needs frames of at least {PATCH}x{PATCH} pixels, its patch; "
+                         f"got {frames.shape[-2]}x{frames.shape[-1]}")
     levels = [frames]
     while (min(levels[-1].shape[-2:]) + 1) // 2 >= COARSEST:
         smaller = _down(levels[-1])
@@ -48,7 +51,8 @@ def reconstruct(levels: list[Tensor]) -> Tensor:
     return image
 
 
-def sliced_wasserstein(a: Tensor, b: Tensor, seed: int = 0, repeats: int = REPEATS, directions: int = DIRECTIONS) -> float:
+def sliced_wasserstein(a: Tensor, b: Tensor, seed: int = 0, repeats: int = REPEATS,
+                       directions: int = DIRECTIONS) -> float:
     """Mean over random unit directions of the 1-D Wasserstein-1 distance between the projections of two point sets.
 
     a, b: float32 ``(M, D)``, as many points in both (ValueError otherwise). Not yet multiplied by 1000.
@@ -66,9 +70,9 @@ def sliced_wasserstein(a: Tensor, b: Tensor, seed: int = 0, repeats: int = REPEA
 
 
 class Patches:
-    """Collects patches from clips as they come. Memory: 75 kB per frame and level, for at most ``max_frames`` frames; beyond that a
-    uniform random choice of them is kept (reservoir sampling, Vitter 1985). What is kept depends on ``seed`` and on the order of the
-    clips, not on how they were batched."""
+    """Collects patches from clips as they come. Memory: 75 kB per frame and level, for at most ``max_frames`` frames;
+    beyond that a uniform random choice of them is kept (reservoir sampling, Vitter 1985). What is kept depends on
+    ``seed`` and on the order of the clips, not on how they were batched."""
 
     needs_frames = 1
 
@@ -90,7 +94,8 @@ class Patches:
     def update(self, clips: Tensor) -> None:
         """clips: uint8 ``(B, T, H, W, 3)``, all of one size; at most ``frames_per_clip`` frames of each are used."""
         if clips.dim() != 5 or clips.dtype != torch.uint8 or clips.shape[-1] != 3 or clips.shape[1] < self.needs_frames:
-            raise ValueError(f"clips must be uint8 (B, T >= {self.needs_frames}, H, W, 3), got {clips.dtype} {tuple(clips.shape)}")
+            raise ValueError(f"clips must be uint8 (B, T >= {self.needs_frames}, H, W, 3), "
+                             f"got {clips.dtype} {tuple(clips.shape)}")
         for clip in clips.cpu():
             choices = clip.shape[0] - self.needs_frames + 1
             generator = numpy_generator(self.seed, "frames of clip", self.clips)
@@ -136,11 +141,11 @@ class MotionPatches(Patches):
 def swd(real: Patches, fake: Patches, normalise: str = "each") -> Score:
     """SWD x 1000: the mean over levels, and each level in ``parts``.
 
-    ``normalise``: "each" side by its own mean and standard deviation per colour channel (Karras et al.), or both by those of "real".
-    Both must hold equally many frames, of one size (ValueError).
-    """
+    ``normalise``: "each" side by its own mean and standard deviation per colour channel (Karras et al.), or both by
+    those of "real". Both must hold equally many frames, of one size (ValueError). """
     if real.levels != fake.levels or real.kept != fake.kept or not real.kept:
-        raise ValueError(f"{real.kept} real frames with levels {real.levels}, {fake.kept} generated with {fake.levels}: must agree")
+        raise ValueError(f"{real.kept} real frames with levels {real.levels}, {fake.kept} generated with {fake.levels}: "
+                         f"must agree")
     parts = {}
     for level in real.levels:
         a, b = real.points(level), fake.points(level)

@@ -39,6 +39,8 @@ class DCGANConfig:
     """Normalisation in the generator."""
     d_norm: Literal["batch", "spectral", "none"] = "none"
     """Normalisation in the discriminator."""
+    g_upsample: Literal["nearest", "bilinear"] = "nearest"
+    """How the generator doubles the resolution."""
     g_kernel: int = 3
     """Side of the generator's convolutions."""
     g_out_kernel: int = 3
@@ -64,7 +66,7 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [nn.LeakyReLU(0.2, inplace=True)]
         inputs = self.grid[0]
         for outputs in reversed(channels):
-            layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
+            layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
             layers += [BatchNorm(outputs)] if config.g_norm == "batch" else []
             layers += [nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
@@ -86,6 +88,8 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         inputs = 3
         for level, outputs in enumerate(channels):
+            if height % 2 or width % 2:  # an odd side n becomes (n + 1) / 2, as published
+                layers += [nn.ZeroPad2d((0, width % 2, 0, height % 2))]
             conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=config.d_norm != "batch" or level == 0)
             layers += [conv] + ([BatchNorm(outputs)] if config.d_norm == "batch" and level else []) + [nn.LeakyReLU(0.2, inplace=True)]
             height, width, inputs = ceil(height / 2), ceil(width / 2), outputs

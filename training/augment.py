@@ -66,11 +66,13 @@ def _translation(video: Tensor, numbers: Tensor) -> Tensor:
 
 def _cutout(video: Tensor, numbers: Tensor) -> Tensor:
     height, width = video.shape[-2:]
-    rows = torch.arange(height, device=video.device).view(1, -1)
-    columns = torch.arange(width, device=video.device).view(1, -1)
+    # Centres of the pixels, so that no side is favoured.
+    rows = torch.arange(height, device=video.device).view(1, -1) + 0.5
+    columns = torch.arange(width, device=video.device).view(1, -1) + 0.5
     # The centre may lie anywhere, so the hole may hang over the edge. Comparisons with NaN are false: no hole.
-    in_rows = (rows - numbers[:, :1] * height).abs() <= height / 4
-    in_columns = (columns - numbers[:, 1:] * width).abs() <= width / 4
+    from_row, from_column = rows - numbers[:, :1] * height, columns - numbers[:, 1:] * width
+    in_rows = (from_row >= -height / 4) & (from_row < height / 4)
+    in_columns = (from_column >= -width / 4) & (from_column < width / 4)
     hole = (in_rows[:, :, None] & in_columns[:, None, :])[:, None, None]
     return video.masked_fill(hole, 0.0)
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
-from utils.files import atomic_folder, write_text
+from utils.files import atomic_folder, temporary_beside, write_text
 
 FORMAT = 1
 
@@ -37,8 +37,15 @@ def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], st
     write_text(folder / "latest", name + "\n")
     for old in listed(folder)[:-keep]:
         if old.name != name:
-            shutil.rmtree(old)
+            _remove(old)
     return target
+
+
+def _remove(checkpoint: Path) -> None:
+    """Out of sight in one move, then deleted: a crash between must not leave half a checkpoint that looks like one."""
+    hidden = temporary_beside(checkpoint)
+    checkpoint.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def listed(folder: Path) -> list[Path]:
@@ -81,8 +88,9 @@ def read_state(checkpoint: Path) -> dict:
         state = json.loads((checkpoint / "state.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(_unreadable(checkpoint / "state.json", error)) from None
-    if state.get("format") != FORMAT:
-        raise UserError(f"{checkpoint}: written in format {state.get('format')}, this version reads {FORMAT}")
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{checkpoint}: written in format {found}, this version reads {FORMAT}")
     return state
 
 

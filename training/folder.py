@@ -23,10 +23,10 @@ class RunFolder:
         self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
+        self._refuse_foreign()
         if config.restart and self.path.exists():
             self._refuse_if_running()
             self._move_aside()
-        self._refuse_foreign()
         for folder in (self.checkpoints, self.samples):
             _make(folder)
         self._lock = _locked(self.path)

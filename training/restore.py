@@ -35,7 +35,7 @@ class Sampler:
     def sample(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights."""
         with hardware.autocast(self._dtype, self._device):
-            return samples.generate(self._task, self._task.nets, Request(latents, labels)).clamp_(-1, 1)
+            return samples.generate(self._task, self._task.nets, Request(latents, labels), batch_size=len(latents)).clamp_(-1, 1)
 
 
 def load_sampler(path: str | Path, device: str = "auto", precision: str = "auto") -> Sampler:

@@ -9,6 +9,7 @@ from data.dataset import VideoDataset
 from training.registry import FAMILIES
 from training.task import DataInfo, Task
 from utils import distributed, hardware
+from utils.errors import UserError
 from utils.seeds import derive
 
 DEFAULT_STEPS = 2000
@@ -37,7 +38,10 @@ def prepare(config: TrainConfig) -> Setup:
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
     distributed.start(device.type)
-    distributed.local_rows(config.batch_size)
+    share = distributed.local_rows(config.batch_size)
+    if (share.stop - share.start) % config.accumulate:
+        raise UserError(f"--accumulate {config.accumulate} does not divide the {share.stop - share.start} clips that each of the "
+                        f"{distributed.world_size()} processes gets of --batch_size {config.batch_size}")
     build_task(config, DataInfo())  # a size that does not fit is told before the videos are read
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps)

@@ -21,13 +21,13 @@ def script(main) -> None:
         status = main()
     except UserError as error:
         status = _complain(str(error))
+    except BrokenPipeError:
+        status = 0  # the reader (head, less) went away; that is no error
     except OSError as error:
         if error.errno not in _USER_ERRNOS:
             raise
         where = f": {error.filename}" if error.filename else ""
         status = _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
-    except BrokenPipeError:
-        status = 0  # the reader (head, less) went away; that is no error
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)

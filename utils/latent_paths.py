@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 PathKind = Literal["slerp", "walk", "loop"]
-PATH_KINDS = get_args(PathKind)
 # A loop through fewer keypoints would hardly leave its start: the spline's weights reach over four.
 _MIN_LOOP_KEYPOINTS = 4
 
@@ -30,7 +29,7 @@ class LatentPath:
     """
 
     def __init__(self, kind: PathKind, keypoint: Callable[[int], Tensor], period: float, num_frames: int):
-        if kind not in PATH_KINDS or period <= 0 or num_frames < 1:
+        if kind not in get_args(PathKind) or period <= 0 or num_frames < 1:
             raise ValueError(f"no path of kind {kind!r} with period {period} over {num_frames} frames")
         self._kind = kind
         self._keypoint = lru_cache(maxsize=16)(lambda index: keypoint(index).double())

@@ -58,6 +58,9 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18) -> Frac
         raise UserError(f"cannot write {path}: its ending must be one of {', '.join(ENDINGS)}")
     if path.is_dir():
         raise UserError(f"cannot write {path}: a folder has that name; choose another, or remove it")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"cannot write {path}: {above} is a file, not a folder; choose another path")
     if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= 51:
         raise UserError(f"crf is {crf}: give a whole number from 0 (lossless, huge) to 51 (worst); 18 is good")
     rate = exact_rate(fps)

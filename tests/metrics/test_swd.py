@@ -63,7 +63,8 @@ def test_pyramid_steps_are_opencv_s(size):
 # ---- the distance
 
 def test_shifted_points_have_the_closed_form_distance():
-    """Shifting by s moves every projection by <s, theta>; E|<s, theta>| = |s| Gamma(d/2) / (sqrt(pi) Gamma((d+1)/2)), theta uniform on the sphere."""
+    """Shifting by s moves every projection by <s, theta>; E|<s, theta>| = |s| Gamma(d/2) / (sqrt(pi) Gamma((d+1)/2)),
+    theta uniform on the sphere."""
     from scipy.special import gammaln
     points = torch.randn(500, 20, generator=torch.Generator().manual_seed(0))
     shift = torch.randn(20, generator=torch.Generator().manual_seed(1))
@@ -122,7 +123,8 @@ def reference_swd(real, fake, generator, patches=128, directions=512):
 
 
 def test_agrees_with_an_independent_implementation():
-    """Other patches and other directions, so the values agree up to sampling, whose size the floor of the same sets shows."""
+    """Other patches and other directions, so the values agree up to sampling, whose size the floor of the same sets
+    shows."""
     real = textured(48, 64, 64, 1)
     fake = blurred(textured(48, 64, 64, 2), 1.0)
     ours = swd(collected(real), collected(fake))

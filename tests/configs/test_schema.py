@@ -1,0 +1,101 @@
+"""Cross-checks, round trips, and which settings a run may be continued with."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.schema import FREE_TO_CHANGE, TrainConfig, differences, from_dict
+from data.dataset import VideoDataset
+from training.registry import MODELS
+from utils.errors import UserError
+
+
+def config(**settings) -> TrainConfig:
+    return TrainConfig(**{"model": MODELS["dcgan"](), **settings})
+
+
+@pytest.mark.parametrize("settings, flag", [
+    *((dict([(name, 0)]), name) for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats",
+      "g_every", "penalty_every", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "steps", "epochs",
+      "max_frames", "workers", "threads", "lr", "lr_d", "fps", "clip_grad", "image_fps", "alarm_patience", "split_list")),
+    *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken", "batch_size")),
+    *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
+    ({"augment_p": 1.01}, "augment_p"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
+    ({"steps": 5, "epochs": 5}, "steps"), ({"fps": 5.0, "frame_skip": 2}, "fps"), ({"fps": 5.0, "max_frames": 10}, "max_frames"),
+    ({"frame_skip": 2, "max_frames": 10}, "frame_skip"), ({"batch_size": 10, "accumulate": 4}, "accumulate"),
+], ids=lambda value: value if isinstance(value, str) else "-".join(f"{name}={number}" for name, number in value.items()))
+def test_settings_that_make_no_sense_are_refused_by_name(settings, flag):
+    with pytest.raises(UserError, match=f"--{flag}"):
+        config(**settings).check()
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"r1": 0.0}, {"ema": 0.0}, {"beta1": 0.0}, {"augment_p": 1.0}, {"augment_p": 0.0}, {"max_rollbacks": 0}, {"steps": 1},
+    {"epochs": 1}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1}, {"alarm_after": 0}])
+def test_settings_at_the_border_are_allowed(settings):
+    assert config(**settings).check() == config(**settings)
+
+
+values = st.fixed_dictionaries({
+    "height": st.integers(1, 999), "lr": st.floats(1e-9, 1), "fps": st.none() | st.floats(0.1, 99), "data": st.text(max_size=9),
+    "restart": st.booleans(), "loss": st.sampled_from(["bce", "hinge", "rpgan"]), "seed": st.integers(0, 2**63 - 1)})
+
+
+@given(values, st.integers(1, 999))
+def test_a_dictionary_and_back(settings, latent_dim):
+    first = config(**settings, model=MODELS["dcgan"](latent_dim=latent_dim))
+    again = from_dict(first.as_dict(), MODELS, "here")
+    assert again == first and type(again.model) is type(first.model)
+    assert differences(first, again) == []
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda d: d.update(family="nope"), lambda d: d.update(unheard_of=1), lambda d: d["model"].update(unheard_of=1),
+    lambda d: d.pop("family"), lambda d: d.update(model=3)], ids=["family", "setting", "model setting", "no family", "model a number"])
+def test_a_dictionary_of_something_else_is_refused(spoil):
+    values = config().as_dict()
+    spoil(values)
+    with pytest.raises(UserError, match="state.json"):
+        from_dict(values, MODELS, "run/state.json")
+
+
+@given(st.sampled_from([item for item in dataclasses.fields(TrainConfig) if item.name not in ("model", "family")]))
+def test_differences_are_those_that_change_the_weights(field):
+    old = config()
+    new = dataclasses.replace(old, **{field.name: "other"})
+    found = differences(old, new)
+    assert found == ([] if field.name in FREE_TO_CHANGE else [f"{field.name}: {field.default} -> other"])
+
+
+def test_differences_reach_into_the_family_settings():
+    new = config(model=MODELS["dcgan"](latent_dim=5))
+    assert differences(config(), new) == [f"model.latent_dim: {MODELS['dcgan']().latent_dim} -> 5"]
+
+
+def test_only_existing_settings_are_free_to_change():
+    assert FREE_TO_CHANGE <= {item.name for item in dataclasses.fields(TrainConfig)}
+
+
+def test_data_settings_are_what_the_dataset_takes():
+    import inspect
+    accepted = inspect.signature(VideoDataset).parameters
+    settings = config(height=48, max_frames=7).data_kwargs()
+    assert settings.keys() <= accepted.keys()
+    assert (settings["height"], settings["max_frames"]) == (48, 7)
+    decided_elsewhere = {"data", "storage", "device", "quiet"}
+    assert accepted.keys() - settings.keys() == decided_elsewhere
+
+
+def test_every_setting_is_documented_and_defaults_are_finite():
+    import ast
+    from pathlib import Path
+
+    import configs.schema
+    body = next(node for node in ast.parse(Path(configs.schema.__file__).read_text()).body if getattr(node, "name", "") == "TrainConfig").body
+    documented = {before.target.id for before, after in zip(body, body[1:]) if isinstance(before, ast.AnnAssign) and
+                  isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)}
+    assert {item.name for item in dataclasses.fields(TrainConfig)} <= documented
+    assert all(math.isfinite(item.default) for item in dataclasses.fields(TrainConfig) if isinstance(item.default, float))

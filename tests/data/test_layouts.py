@@ -1,0 +1,119 @@
+import cv2
+import numpy as np
+import pytest
+
+from data.decode import read_frames
+from data.layouts import find_sources, natural_key
+from utils.errors import UserError
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def names(layout):
+    return [source.name for source in layout.sources]
+
+
+def test_folder_is_searched_recursively_in_natural_order(tmp_path):
+    for name in ("b10.mp4", "b9.MP4", "deep/er/a.avi", "notes.txt", ".hidden.mp4", "__MACOSX/c.mp4", ".trash/d.mp4"):
+        touch(tmp_path / name)
+    layout = find_sources(tmp_path)
+    assert names(layout) == ["b9.MP4", "b10.mp4", "deep/er/a.avi"]
+    assert layout.classes == [] and {source.label for source in layout.sources} == {0}
+
+
+def test_class_subfolders_are_labels(tmp_path):
+    for name in ("run/2.mp4", "run/x/1.mp4", "jump/1.mp4", "walk/1.mp4"):
+        touch(tmp_path / name)
+    layout = find_sources(tmp_path)
+    assert layout.classes == ["jump", "run", "walk"]
+    assert [(source.name, source.label) for source in layout.sources] == [("jump/1.mp4", 0), ("run/2.mp4", 1), ("run/x/1.mp4", 1), ("walk/1.mp4", 2)]
+
+
+def test_one_video(tmp_path):
+    assert names(find_sources(touch(tmp_path / "a.mp4"))) == ["a.mp4"]
+
+
+def test_links_that_lead_back_end(tmp_path):
+    touch(tmp_path / "sub" / "a.mp4")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    assert names(find_sources(tmp_path)) == ["sub/a.mp4"]
+
+
+def make_ucf(root, lists):
+    for name in ("Zumba/v_Zumba_g01_c01.avi", "Archery/v_Archery_g01_c01.avi", "Archery/v_Archery_g02_c01.avi"):
+        touch(root / "UCF-101" / name)
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / "classInd.txt").write_text("1 Archery\n2 Zumba\n")
+    (lists / "trainlist01.txt").write_text("Archery/v_Archery_g01_c01.avi 1\r\nZumba/v_Zumba_g01_c01.avi 2\r\nZumba/v_Zumba_g09_c09.avi 2\r\n")
+    (lists / "testlist01.txt").write_text("Archery/v_Archery_g02_c01.avi\n")
+
+
+@pytest.mark.parametrize("where", ["", "ucfTrainTestlist"])
+def test_ucf101_split_lists(tmp_path, where):
+    make_ucf(tmp_path, tmp_path / where)
+    train, test = find_sources(tmp_path), find_sources(tmp_path, "test")
+    assert [(source.path.name, source.label) for source in train.sources] == [("v_Archery_g01_c01.avi", 0), ("v_Zumba_g01_c01.avi", 1)]
+    assert [source.path.name for source in test.sources] == ["v_Archery_g02_c01.avi"]
+    assert train.classes == test.classes == ["Archery", "Zumba"]
+    assert "1 of 3 videos" in train.notes[0]
+    assert len(find_sources(tmp_path, "all").sources) == 3
+    with pytest.raises(UserError, match="testlist03.txt does not exist"):
+        find_sources(tmp_path, "test", 3)
+
+
+def test_folders_of_images_are_videos(tmp_path):
+    for clip in ("cats/c1", "cats/c2", "dogs/d1"):
+        (tmp_path / clip).mkdir(parents=True)
+        for index in (0, 1, 2, 10):
+            cv2.imwrite(str(tmp_path / clip / f"frame{index}.png"), np.full((6, 8, 3), 20 * index, np.uint8))
+    layout = find_sources(tmp_path)
+    assert [(source.name, source.kind, source.label) for source in layout.sources] == [("cats/c1", "frames", 0), ("cats/c2", "frames", 0), ("dogs/d1", "frames", 1)]
+    frames = list(read_frames(tmp_path / "cats/c1"))
+    assert [int(frame[0, 0, 0]) for frame in frames] == [0, 20, 40, 200]  # natural order: 10 comes after 2
+    one = find_sources(tmp_path / "cats/c1")
+    assert [source.kind for source in one.sources] == ["frames"] and one.classes == []
+
+
+def test_pictures_beside_videos_are_no_videos(tmp_path):
+    touch(tmp_path / "a.mp4")
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"thumb{index}.png"), np.zeros((4, 4, 3), np.uint8))
+    assert names(find_sources(tmp_path)) == ["a.mp4"]
+
+
+def test_stacked_jpegs(tmp_path):
+    tile = np.concatenate([np.full((16, 16, 3), 40 * index, np.uint8) for index in range(6)])
+    (tmp_path / "golf").mkdir()
+    cv2.imwrite(str(tmp_path / "golf" / "a.jpg"), tile, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    cv2.imwrite(str(tmp_path / "golf" / "b.jpg"), tile[:64], [cv2.IMWRITE_JPEG_QUALITY, 100])
+    layout = find_sources(tmp_path)
+    assert [source.kind for source in layout.sources] == ["stack", "stack"] and layout.classes == ["golf"]
+    frames = list(read_frames(tmp_path / "golf" / "a.jpg"))
+    assert [frame.shape for frame in frames] == [(16, 16, 3)] * 6
+    assert [round(float(frame.mean()) / 40) for frame in frames] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda root: root / "absent", "no such file or folder"),
+    (lambda root: root, "no videos found"),
+    (lambda root: touch(root / "photo.png"), "a single picture is no video"),
+])
+def test_nothing_to_use_is_one_line(tmp_path, make, words):
+    path = make(tmp_path)
+    with pytest.raises(UserError, match=words) as caught:
+        find_sources(path)
+    assert str(path) in str(caught.value) and "synthetic" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_test_split_needs_lists(tmp_path):
+    touch(tmp_path / "a.mp4")
+    with pytest.raises(UserError, match="no official lists"):
+        find_sources(tmp_path, "test")
+
+
+def test_natural_key_orders_numbers_and_is_total():
+    assert sorted(["a10", "a2", "A1", "a", "10", "9", "a02"], key=natural_key) == ["9", "10", "a", "A1", "a02", "a2", "a10"]

@@ -1,0 +1,157 @@
+import json
+import random
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from data.cuts import thumbnail
+from data.dataset import VideoDataset
+from data.decode import read_frames
+from data.layouts import find_sources
+from data.pool import WorkerPool
+from data.scan import main, scan
+from tests.conftest import ROOT
+from tests.data.films import moving, numbered, rotate_tag, write_film
+from utils.errors import UserError
+
+
+def report_of(videos, **options):
+    with WorkerPool(2, context="fork") as pool:
+        report = scan(find_sources(videos), pool, quiet=True, **options)
+    return {video.path: video for video in report.videos}
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory):
+    """A folder with one file of each trouble."""
+    root = tmp_path_factory.mktemp("sick")
+    film = moving(50)
+    write_film(root / "fine.mp4", film)
+    fast = write_film(root / "faststart.mp4", film, options={"crf": "20", "g": "10"}, faststart=True)
+    data = (root / "fine.mp4").read_bytes()
+    (root / "no_index.mp4").write_bytes(data[:len(data) * 6 // 10])
+    data = fast.read_bytes()
+    pictures = data.find(b"mdat")
+    (root / "cut_short.mp4").write_bytes(data[:pictures + (len(data) - pictures) * 6 // 10])
+    (root / "empty.mp4").write_bytes(b"")
+    (root / "letter.mp4").write_text("Dear diary, this is not a film.\n" * 40)
+    (root / "playlist.mp4").write_text(f"#EXTM3U\n#EXTINF:2,\nfile://{root}/fine.mp4\n")
+    (root / "copy.mp4").write_bytes((root / "fine.mp4").read_bytes())
+    write_film(root / "single.mp4", film[:1])
+    write_film(root / "uneven.mkv", film, seconds=np.cumsum([0.04, 0.04, 0.12] * 17)[:50])
+    rotate_tag(write_film(root / "turned.mp4", film))
+    write_film(root / "grey.mkv", film, codec="ffv1", options={})
+    lying = bytearray(write_film(root / "lying.avi", film, codec="mpeg4", options={}).read_bytes())
+    for tag, offset in ((b"avih", 16), (b"strh", 32)):  # dwTotalFrames, dwLength
+        place = lying.find(tag) + 8 + offset
+        lying[place:place + 4] = (400).to_bytes(4, "little")
+    (root / "lying.avi").write_bytes(lying)
+    return root
+
+
+def test_each_trouble_is_named(sick):
+    report = report_of(sick)
+    status = {name: video.status for name, video in report.items()}
+    assert {name: state for name, state in status.items() if state != "ok"} == {
+        "no_index.mp4": "broken", "cut_short.mp4": "damaged", "empty.mp4": "empty", "letter.mp4": "not a video", "playlist.mp4": "not a video"}
+    assert "moov atom not found" in report["no_index.mp4"].faults[0]
+    assert any("truncated" in fault for fault in report["cut_short.mp4"].faults) and 10 <= report["cut_short.mp4"].frames < 50
+    assert "0 bytes" in report["empty.mp4"].faults[0]
+    assert report["copy.mp4"].notes == [] and report["fine.mp4"].notes == ["duplicate of copy.mp4"]
+    assert report["single.mp4"].frames == 1
+    assert "variable frame rate" in report["uneven.mkv"].notes and report["uneven.mkv"].fps == pytest.approx(15, rel=0.02)
+    assert "rotated by 270 degrees" in report["turned.mp4"].notes and (report["turned.mp4"].width, report["turned.mp4"].height) == (48, 64)
+    assert report["fine.mp4"].frames == 50 and report["fine.mp4"].fps == 25 and not report["fine.mp4"].variable_rate
+    assert report["lying.avi"].frames == 50 and report["lying.avi"].notes == ["the header says 400 frames, 50 decode"]
+
+
+def test_rotation_is_applied(sick):
+    upright, turned = (np.stack(list(read_frames(sick / name))) for name in ("fine.mp4", "turned.mp4"))
+    assert turned.shape == (50, 64, 48, 3)
+    assert np.array_equal(turned, np.rot90(upright, -1, axes=(1, 2)))  # the tag says: a quarter turn clockwise
+
+
+def test_table_json_and_status(sick, capsys):
+    assert main([str(sick), "--frames", "16"]) == 0
+    table = capsys.readouterr().out
+    assert "single.mp4" in table and "too short: 1 frame, a clip spans 16" in table and table.splitlines()[-1].startswith("13 videos:")
+    assert main([str(sick), "--json", "--frames", "16"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["videos"]) == 13 and report["counts"]["empty"] == 1 and report["counts"]["too short"] == 1
+
+
+def test_quick_scan_sees_what_needs_no_decoding(sick):
+    report = report_of(sick, quick=True)
+    assert report["fine.mp4"].frames == 50 and report["no_index.mp4"].status == "broken" and report["letter.mp4"].status == "not a video"
+
+
+def test_results_are_remembered_by_content(sick, tmp_path):
+    (tmp_path / "health").mkdir()
+    first = report_of(sick, folder=tmp_path)
+    for file in (tmp_path / "health").iterdir():
+        file.write_text(file.read_text().replace('"h264"', '"remembered"'))
+    assert report_of(sick, folder=tmp_path)["fine.mp4"].codec == "remembered"
+    file.write_text('{"half a')  # an unreadable memory is no memory
+    assert {name: video.status for name, video in report_of(sick, folder=tmp_path).items()} == {name: video.status for name, video in first.items()}
+
+
+@pytest.mark.parametrize("arguments, words", [(["/does/not/exist"], "no such file"), ([".", "--nonsense"], "unrecognized"), ([".", "--frames", "0"], "at least 1"), ([], "required")])
+def test_bad_calls_are_one_line_and_status_2(arguments, words):
+    done = subprocess.run([sys.executable, "-m", "data.scan", *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and words in done.stderr
+
+
+def flipped(data: bytes, flips: int, seed: int) -> bytes:
+    draw, out = random.Random(seed), bytearray(data)
+    for _ in range(flips):
+        bit = draw.randrange(len(data) * 8)
+        out[bit // 8] ^= 1 << bit % 8
+    return bytes(out)
+
+
+def test_truncations_and_bit_flips_leave_clean_frames_only(clips, tmp_path):
+    """bikes.mp4 cut at each tenth and with 200 flipped bits, 10 in each of 20 copies: no crash, and what is used is undamaged."""
+    data = (clips / "bikes.mp4").read_bytes()
+    for tenth in range(1, 10):
+        (tmp_path / f"cut{tenth}.mp4").write_bytes(data[:len(data) * tenth // 10])
+    for copy in range(20):
+        (tmp_path / f"flip{copy}.mp4").write_bytes(flipped(data, 10, copy))
+    (tmp_path / "whole.mp4").write_bytes(data)
+    dataset = VideoDataset(tmp_path, 34, 80, 1, workers=2, max_broken=1.0, quiet=True)
+    videos = {video.path: video for video in dataset.report.videos}
+    assert all("moov atom not found" in videos[f"cut{tenth}.mp4"].faults[0] for tenth in range(1, 10))
+    damaged = [video for video in videos.values() if video.path.startswith("flip") and video.status == "damaged"]
+    assert len(damaged) >= 15 and all("unusable" in video.faults[0] for video in damaged)
+    assert videos["whole.mp4"].status == "ok" and videos["whole.mp4"].frames == 250
+    frames = dataset.gather(np.arange(len(dataset)))["video"][:, 0].numpy()
+    first = dict(zip(dataset.names, dataset._video_first))
+    clean = frames[first["whole.mp4"]:][:250].astype(np.int16)
+    marks = np.stack([thumbnail(frame.astype(np.uint8)) for frame in clean]).reshape(250, -1).astype(np.float32)
+    strange = total = 0
+    for video in damaged:
+        used = frames[first[video.path]:][:video.frames]
+        nearest = [np.abs(marks - thumbnail(frame).reshape(1, -1)).sum(1).argmin() for frame in used]
+        strange += sum(np.abs(clean[place] - frame).max() > 24 for place, frame in zip(nearest, used))
+        total += len(used)
+    assert total > 500 and strange <= 0.02 * total  # a decoder cannot notice every flip
+
+
+def test_real_clips_are_usable(clips):
+    report = report_of(clips)
+    assert {name: video.frames for name, video in report.items() if name in ("vtest.avi", "bikes.mp4", "tree.avi", "video_90.mov")} == {"vtest.avi": 795, "bikes.mp4": 250, "tree.avi": 68, "video_90.mov": 3}
+    assert "the header says 444 frames, 68 decode" in report["tree.avi"].notes and "variable frame rate" in report["tree.avi"].notes
+    assert (report["video_90.mov"].width, report["video_90.mov"].height) == (320, 568)
+    assert all(video.status == "ok" for video in report.values())
+
+
+def test_too_many_broken_stop_with_one_line(tmp_path):
+    write_film(tmp_path / "good.mp4", numbered(20))
+    for index in range(2):
+        (tmp_path / f"bad{index}.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match="2 of 3 videos cannot be used.*bad0.mp4: empty file") as caught:
+        VideoDataset(tmp_path, 32, 32, 4, quiet=True)
+    assert "\n" not in str(caught.value)
+    assert len(VideoDataset(tmp_path, 32, 32, 4, max_broken=0.7, quiet=True)) == 17

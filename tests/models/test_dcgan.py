@@ -1,0 +1,123 @@
+"""DCGAN: shapes at every allowed size, errors at the others, gradients everywhere."""
+
+import re
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from models.dcgan import DCGANConfig, Discriminator, Generator, build, check_size, default_depth
+from utils.errors import UserError
+
+SMALL = {"latent_dim": 6, "g_width": 4, "d_width": 4, "max_width": 8}
+
+
+def run_pair(config: DCGANConfig, height: int, width: int) -> None:
+    nets = build(config, height, width)
+    frames = nets["generator"](torch.randn(2, config.latent_dim))
+    assert frames.shape == (2, 3, 1, height, width) and frames.abs().max() <= 1
+    assert nets["discriminator"](frames).shape == (2,)
+
+
+@pytest.mark.parametrize("height, width", [(160, 320), (64, 64), (32, 48), (8, 8), (8, 64), (320, 160), (16, 16)])
+def test_shapes(height, width):
+    run_pair(DCGANConfig(**SMALL), height, width)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7), st.sampled_from(["batch", "none"]), st.sampled_from(["batch", "spectral", "none"]),
+       st.sampled_from([3, 4]), st.sampled_from([1, 7]), st.booleans(), st.sampled_from(["he", "normal", "glorot"]))
+def test_shapes_at_any_allowed_size_and_setting(depth, rows, columns, g_norm, d_norm, kernel, out_kernel, minibatch_std, init):
+    config = DCGANConfig(**SMALL, g_depth=depth, d_depth=depth, g_norm=g_norm, d_norm=d_norm, g_kernel=kernel, g_out_kernel=out_kernel,
+                         d_minibatch_std=minibatch_std, init=init)
+    run_pair(config, rows << depth, columns << depth)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(4, 400), st.integers(4, 400))
+def test_a_size_error_names_a_size_that_works(height, width):
+    depth = default_depth(height, width)
+    try:
+        check_size(height, width, depth)
+        assume(False)
+    except UserError as error:
+        assert f"--height {height} --width {width}" in str(error)
+        better = tuple(int(number) for number in re.search(r"nearest allowed is --height (\d+) --width (\d+)", str(error)).groups())
+    check_size(*better, default_depth(*better))
+    # No allowed side is nearer than the one named.
+    for side, named in zip((height, width), better):
+        assert all((side + sign * distance) % 2**depth or side + sign * distance < 1
+                   for distance in range(abs(named - side)) for sign in (1, -1))
+
+
+def test_a_wrong_size_stops_the_build():
+    with pytest.raises(UserError, match="--height 160 --width 320"):
+        build(DCGANConfig(), 150, 321)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 2), (3, 3), (1, 64)])
+def test_tiny_sizes_work_or_are_refused(height, width):
+    try:
+        run_pair(DCGANConfig(**SMALL), height, width)
+    except UserError as error:
+        assert f"--height {height}" in str(error)
+
+
+@given(st.integers(4, 2000), st.integers(4, 2000))
+def test_the_default_depth_leaves_a_short_side_of_4_to_7(height, width):
+    depth = default_depth(height, width)
+    short = min(height, width)
+    assert depth == 1 and short < 8 or 4 <= short / 2**depth < 8
+
+
+@pytest.mark.parametrize("config", [
+    DCGANConfig(**SMALL), DCGANConfig(**SMALL, g_norm="none", g_kernel=4, g_out_kernel=7, init="glorot"),
+    DCGANConfig(**SMALL, d_norm="batch", d_minibatch_std=True), DCGANConfig(**SMALL, d_norm="spectral")], ids=["default", "none", "batch", "spectral"])
+def test_every_parameter_gets_a_finite_gradient(config):
+    torch.manual_seed(0)
+    nets = build(config, 32, 48)
+    nets["discriminator"](nets["generator"](torch.randn(4, config.latent_dim))).square().sum().backward()
+    for name, net in nets.items():
+        for key, parameter in net.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), f"{name}.{key}"
+            assert parameter.grad.abs().max() > 0, f"{name}.{key}"
+
+
+def test_growth_and_widths():
+    generator = Generator(DCGANConfig(g_width=5, growth=3, max_width=40, g_base_width=7), 32, 32)
+    widths = [layer.out_channels for layer in generator.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert generator.grid == (7, 4, 4) and widths == [40, 15, 5, 3]
+    discriminator = Discriminator(DCGANConfig(d_width=5, growth=3, max_width=40), 32, 32)
+    assert [layer.out_channels for layer in discriminator.layers if isinstance(layer, torch.nn.Conv2d)] == [5, 15, 40]
+
+
+def test_frames_depend_on_their_own_latent_only_in_evaluation():
+    generator = Generator(DCGANConfig(**SMALL), 16, 16).eval()
+    latents = torch.randn(3, 6)
+    torch.testing.assert_close(generator(latents)[1:2], generator(latents[1:2]))
+
+
+@pytest.mark.parametrize("kind, deviation", [("normal", 0.02), ("he", (2 / (1 + 0.2**2) / (48 * 16)) ** 0.5),
+                                             ("glorot", (2 / (48 * 16 + 96 * 16)) ** 0.5)])
+def test_initial_weights_follow_their_formula(kind, deviation):
+    torch.manual_seed(0)
+    discriminator = Discriminator(DCGANConfig(d_width=48, init=kind), 32, 32)
+    second = [layer for layer in discriminator.layers if isinstance(layer, torch.nn.Conv2d)][1]
+    assert (second.in_channels, second.out_channels) == (48, 96)
+    assert second.weight.std().item() == pytest.approx(deviation, rel=0.02)
+    assert second.bias.abs().max() == 0
+
+
+def test_dropout_acts_only_while_training():
+    torch.manual_seed(0)
+    discriminator = Discriminator(DCGANConfig(**SMALL, d_dropout=0.5), 16, 16)
+    video = torch.randn(2, 3, 1, 16, 16)
+    assert not torch.equal(discriminator(video), discriminator(video))
+    discriminator.eval()
+    assert torch.equal(discriminator(video), discriminator(video))
+
+
+@pytest.mark.parametrize("height", [16, 48, 80, 112, 144, 176])
+def test_the_discriminator_may_halve_more_often_than_the_generator_doubles(height):
+    run_pair(DCGANConfig(**SMALL, g_depth=4, d_depth=5), height, 32)

@@ -1,0 +1,89 @@
+"""When an alarm is raised, on rows written by hand."""
+
+import math
+
+import pytest
+import torch
+
+from training.alarms import Watch, non_finite, variety
+
+
+def row(step, **values) -> dict:
+    return {"step": step, **{name.replace("_", "/", 1): value for name, value in values.items()}}
+
+
+def won(step) -> dict:
+    return row(step, d_loss=0.001, d_accuracy=1.0, d_spread=5.0)
+
+
+def fine(step) -> dict:
+    return row(step, d_loss=1.2, d_accuracy=0.6, d_spread=0.5)
+
+
+def flat(step) -> dict:
+    return row(step, d_loss=1.386, d_accuracy=0.5, d_spread=1e-5)
+
+
+def raised(watch: Watch, rows: list[dict]) -> list[tuple[str, int, int]]:
+    return [(alarm.kind, alarm.step, alarm.since) for each in rows for alarm in watch.check(each)]
+
+
+@pytest.mark.parametrize("make, kind", [(won, "discriminator won"), (flat, "discriminator flat")])
+def test_raised_once_after_patience_rows_with_the_step_it_began(make, kind):
+    rows = [fine(10), *(make(step) for step in range(20, 120, 10))]
+    assert raised(Watch(patience=4, after=0), rows) == [(kind, 50, 20)]
+
+
+def test_one_good_row_starts_the_count_anew_and_a_new_streak_alarms_again():
+    rows = [won(1), won(2), fine(3), won(4), won(5), won(6), fine(7), won(8), won(9), won(10)]
+    assert raised(Watch(patience=3, after=0), rows) == [("discriminator won", 6, 4), ("discriminator won", 10, 8)]
+
+
+@pytest.mark.parametrize("values", [dict(d_loss=0.001, d_accuracy=0.9, d_spread=1.0), dict(d_loss=0.3, d_accuracy=1.0, d_spread=1.0)])
+def test_winning_takes_both_a_sure_and_a_right_discriminator(values):
+    assert raised(Watch(patience=1, after=0), [row(step, **values) for step in range(5)]) == []
+
+
+def test_streaks_of_different_kinds_do_not_mix():
+    assert raised(Watch(patience=2, after=0), [won(1), flat(2), won(3), flat(4)]) == []
+
+
+def test_samples_alike_needs_three_measurements_after_the_start():
+    rows = [row(step, diversity=0.05) for step in range(0, 1000, 100)]
+    assert raised(Watch(patience=20, after=300), rows) == [("samples alike", 500, 300)]
+    assert raised(Watch(patience=20, after=300), [row(step, diversity=0.5) for step in range(0, 1000, 100)]) == []
+
+
+def test_rows_that_cannot_show_it_neither_count_nor_clear():
+    rows = [row(300, diversity=0.05), fine(310), row(400, diversity=0.05), fine(410), row(500, diversity=0.05)]
+    assert raised(Watch(patience=20, after=0), rows) == [("samples alike", 500, 300)]
+
+
+def test_state_carried_over_continues_the_streak():
+    first = Watch(patience=4, after=0)
+    assert raised(first, [won(1), won(2)]) == []
+    second = Watch(patience=4, after=0, started=dict(first.started), counts=dict(first.counts))
+    assert raised(second, [won(3), won(4)]) == [("discriminator won", 4, 1)]
+
+
+def test_non_finite_values_are_named():
+    (alarm,) = non_finite(row(7, d_loss=math.nan, g_loss=1.0, d_r1=math.inf, d_real=-math.inf))
+    assert (alarm.kind, alarm.step, alarm.since) == ("non-finite", 7, 7)
+    assert all(name in alarm.message for name in ("d/loss", "d/r1", "d/real", "step 7")) and "g/loss" not in alarm.message
+    assert non_finite(row(7, d_loss=1e30)) == []
+    assert [alarm.kind for alarm in Watch(20, 300).check({**fine(8), "g/loss": math.nan})] == ["non-finite"]
+
+
+def test_variety_of_constant_clips_is_their_mean_distance():
+    clips = torch.stack([torch.full((3, 2, 20, 20), value) for value in (0.0, 0.5, 1.0)])
+    assert variety(clips) == pytest.approx((0.5 + 0.5 + 1.0) / 3, rel=1e-5)
+    assert variety(clips[:1].expand(5, -1, -1, -1, -1)) == pytest.approx(0, abs=1e-6)
+    assert variety(clips[:1]) == 0
+
+
+def test_variety_ignores_fine_noise_and_scales_with_contrast():
+    torch.manual_seed(0)
+    noise = torch.randn(8, 3, 1, 256, 256)
+    coarse = torch.randn(8, 3, 1, 16, 16).repeat_interleave(16, -1).repeat_interleave(16, -2)
+    assert variety(noise) < 0.1 * variety(coarse)
+    assert variety(coarse * 0.5) == pytest.approx(variety(coarse) / 2, rel=1e-4)

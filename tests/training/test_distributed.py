@@ -1,0 +1,148 @@
+"""Several processes train as one: the same losses, the same batches and latents in shares, one that writes."""
+
+import os
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from configs.schema import TrainConfig
+from tests.training.runner import ROOT, TINY, newest, rows, steps_done
+from training.step import run_phase
+from training.task import Phase
+from utils import distributed
+from utils.errors import EXIT_INTERRUPTED
+
+STEPS, TOLERANCE = 20, 1e-4
+BASE = ["--precision", "fp32", "--steps", STEPS]
+SETTINGS = {
+    "batch norm": ["--model.g_norm", "batch"],
+    "batch norm in both": ["--model.g_norm", "batch", "--model.d_norm", "batch", "--loss", "hinge"],
+    "augment, pairs": ["--augment", "color,translation,cutout", "--augment_p", "0.7", "--loss", "rpgan", "--flip"],
+    "penalties": ["--r1", "0.1", "--r2", "0.05", "--penalty_every", "2", "--augment", "translation",
+                  "--model.d_minibatch_std", "true"],
+    "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none", "--clip_grad", "1"],
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_two(runner, *arguments):
+    """The two processes, set up by the same environment variables as torchrun sets."""
+    port = str(free_port())
+    return [runner.start(*arguments, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+            for rank in range(2)]
+
+
+def train_two(runner, *arguments, expect: int = 0):
+    runs = start_two(runner, *arguments)
+    statuses = [run.wait() for run in runs]
+    assert statuses == [expect] * 2, "".join(run.stdout + run.stderr for run in runs)
+    return runs
+
+
+def difference(out: Path, reference: Path) -> float:
+    """The largest difference of any loss at any step."""
+    ours, theirs = rows(out), rows(reference)
+    assert [row["step"] for row in ours] == [row["step"] for row in theirs] == list(range(1, STEPS + 1))
+    return max(abs(a[name] - b[name]) for a, b in zip(ours, theirs) for name in ("d/loss", "g/loss"))
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_two_processes_lose_what_one_loses(runner, tmp_path, settings):
+    runner.train("--out", tmp_path / "one", *BASE, *settings)
+    train_two(runner, "--out", tmp_path / "two", *BASE, *settings)
+    assert difference(tmp_path / "two", tmp_path / "one") < TOLERANCE
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_resumes_with_another_number_of_processes(runner, tmp_path, first):
+    settings = ["--model.g_norm", "batch", "--r1", "0.1", "--augment", "color,translation"]
+    runner.train("--out", tmp_path / "straight", *BASE, *settings)
+    out = tmp_path / "run"
+    train = {1: runner.train, 2: partial(train_two, runner)}
+    train[first]("--out", out, *BASE, *settings, "--steps", STEPS // 2)
+    assert newest(out).name == "step_000010"
+    train[3 - first]("--out", out, *BASE, *settings)
+    assert difference(out, tmp_path / "straight") < TOLERANCE
+
+
+def test_a_signal_to_one_process_stops_all_at_the_same_step(runner, tmp_path):
+    out = tmp_path / "run"
+    command = ["--out", out, *BASE, "--steps", 300]
+    runs = start_two(runner, *command)
+    assert runs[0].until(lambda: steps_done(out) >= 5)
+    runs[1].signal(15)
+    assert [run.wait() for run in runs] == [EXIT_INTERRUPTED] * 2
+    reached = len(rows(out))
+    assert 5 <= reached < 300 and newest(out).name == f"step_{reached:06d}"
+
+
+class _Onlooker:
+    """A task that keeps what it is given."""
+
+    def __init__(self):
+        self.nets = {"net": nn.Linear(1, 1)}
+        self.phases = [Phase("d", self.nets["net"], torch.optim.SGD(self.nets["net"].parameters(), lr=0.1))]
+        self.latents, self.draws, self.clips = [], [], []
+
+    def losses(self, phase, batch):
+        self.latents.append(batch.noise.normal("latent", 5))
+        self.draws.append(batch.noise.uniform("real", 7))
+        self.clips.append(batch.video)
+        return {"loss": self.nets["net"](torch.ones(1)).sum()}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_latents_differ_by_rank_and_are_together_those_of_one_process(monkeypatch, accumulate):
+    config = TrainConfig(batch_size=8, accumulate=accumulate, flip=True)
+    video = torch.randint(0, 256, (8, 1, 6, 6, 3), dtype=torch.uint8)
+
+    def seen(rank: int, world: int) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(distributed, "world_size", lambda: world)
+        monkeypatch.setattr(distributed, "average", lambda tensors: None)
+        task, mine = _Onlooker(), distributed.local_rows(8)
+        run_phase(task, task.phases[0], {"video": video[mine], "label": torch.zeros(8 // world, dtype=torch.int64)}, config, step=3, repeat=0,
+                  device=torch.device("cpu"), dtype=torch.float32)
+        return {name: torch.cat(getattr(task, name)) for name in ("latents", "draws", "clips")}
+
+    whole, shares = seen(0, 1), [seen(0, 2), seen(1, 2)]
+    for name, value in whole.items():
+        assert torch.equal(torch.cat([share[name] for share in shares]), value), name
+        assert len(torch.unique(value.flatten(1), dim=0)) == 8, name
+
+
+def _torchrun(out: Path, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d",
+               "--rdzv_endpoint", f"127.0.0.1:{free_port()}", "train.py", *TINY, "--out", out, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_torchrun_itself(runner, tmp_path):
+    """The command as the README gives it; only one process writes and talks."""
+    runner.train("--out", tmp_path / "one", *BASE)
+    done = _torchrun(tmp_path / "two", *BASE)
+    assert done.returncode == 0, done.stderr
+    assert difference(tmp_path / "two", tmp_path / "one") < TOLERANCE
+    assert done.stdout.count("done: 20 steps") == 1 and done.stderr.count("train: 20/20 steps") == 1
+    files = lambda out: sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+
+
+def test_a_batch_that_cannot_be_shared_is_one_line(runner, tmp_path):
+    runs = train_two(runner, "--out", tmp_path / "run", *BASE, "--batch_size", "7", expect=2)
+    for run in runs:
+        assert run.stderr == "error: --batch_size 7 is not a multiple of the 2 processes\n" and not run.stdout
+    # A share that cannot be split into the parts asked for is the same mistake.
+    runs = train_two(runner, "--out", tmp_path / "run", *BASE, "--batch_size", "6", "--accumulate", "2", expect=2)
+    assert all(run.stderr.count("\n") == 1 and "--accumulate" in run.stderr for run in runs)

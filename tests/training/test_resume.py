@@ -1,0 +1,145 @@
+"""The same command continues a run, and its end is bit for bit that of a run never interrupted."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.training.runner import interrupt, newest, outcome, pictures, rows, steps_done
+
+STEPS = 60
+SETTINGS = {
+    "plain": ["--precision", "fp32"],
+    "bf16": ["--precision", "bf16"],
+    "published": ["--precision", "fp32", "--model.g_norm", "none", "--model.g_kernel", "4", "--model.g_out_kernel", "7", "--model.growth", "1",
+                  "--model.d_dropout", "0.4", "--model.init", "glorot", "--ema", "0", "--lr_d", "1e-4"],
+    "everything": ["--precision", "fp32", "--loss", "rpgan", "--r1", "1", "--r2", "1", "--penalty_every", "2", "--augment", "color,translation,cutout",
+                   "--augment_p", "0.7", "--accumulate", "2", "--d_repeats", "2", "--g_every", "2", "--flip", "--clip_grad", "1",
+                   "--model.d_norm", "spectral", "--model.d_minibatch_std", "true"],
+    "bf16 everything": ["--precision", "bf16", "--loss", "hinge", "--r1", "1", "--augment", "color,cutout", "--accumulate", "2", "--model.d_norm", "batch",
+                        "--model.d_dropout", "0.3", "--ordered"],
+}
+
+
+@pytest.fixture(scope="module")
+def straight(runner, tmp_path_factory):
+    """What runs end in that are left alone; each is made once."""
+    made = {}
+
+    def run(*arguments):
+        if arguments not in made:
+            made[arguments] = tmp_path_factory.mktemp("straight") / "run"
+            runner.train("--out", made[arguments], *arguments)
+        return made[arguments]
+    return run
+
+
+def same(out, reference):
+    ours, theirs = outcome(out), outcome(reference)
+    assert ours.pop("rows") == theirs.pop("rows")
+    differing = [name for name in theirs if ours[name] != theirs[name]]
+    assert not differing, f"{differing} differ"
+    assert pictures(out) == pictures(reference)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_interrupted_equals_straight(runner, straight, tmp_path, settings):
+    out, command = tmp_path / "run", ["--steps", STEPS, *settings]
+    interrupt(runner.start("--out", out, *command), out, after=5)
+    first = len(rows(out))
+    assert first < STEPS and newest(out).name == f"step_{first:06d}"
+    interrupt(runner.start("--out", out, *command), out, after=first + 9)
+    assert first + 9 <= len(rows(out)) < STEPS
+    runner.train("--out", out, *command)
+    same(out, straight(*command))
+    assert len(rows(out)) == STEPS
+
+
+def test_another_number_of_workers_and_another_storage(runner, straight, tmp_path):
+    out, command = tmp_path / "run", ["--steps", STEPS, "--precision", "fp32"]
+    interrupt(runner.start("--out", out, *command, "--storage", "disk", "--workers", "2"), out, after=8)
+    interrupt(runner.start("--out", out, *command, "--storage", "memory", "--workers", "1"), out, after=steps_done(out) + 8)
+    runner.train("--out", out, *command, "--storage", "device", "--workers", "3")
+    same(out, straight(*command))
+
+
+@pytest.mark.parametrize("before, after", [(["--steps", 17], ["--steps", 40]), (["--epochs", 1], ["--epochs", 3])])
+def test_raised_length_equals_a_run_that_had_it_from_the_start(runner, straight, tmp_path, before, after):
+    out = tmp_path / "run"
+    runner.train("--out", out, *before)
+    assert len(rows(out)) == (17 if before[0] == "--steps" else 96 // 8)
+    runner.train("--out", out, *after)
+    reference = straight(*after)
+    assert outcome(out) == outcome(reference)
+    assert pictures(out)[f"step_{len(rows(out)):06d}.png"] == pictures(reference)[f"step_{len(rows(reference)):06d}.png"]
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, "--steps", 12)
+    before = outcome(out)
+    again = runner.train("--out", out, "--steps", 12)
+    assert re.search(r"complete at step 12; raise --steps or --epochs", again.stdout)
+    assert outcome(out) == before
+
+
+@pytest.mark.parametrize("change", [["--seed", "7"], ["--model.g_width", "6"], ["--model.d_norm", "spectral"], ["--lr", "1e-3"],
+                                    ["--batch_size", "4"], ["--loss", "hinge"], ["--width", "64"]], ids=lambda change: change[0])
+def test_another_run_for_the_same_folder_is_refused_in_one_line(runner, straight, tmp_path, change):
+    out = tmp_path / "run"
+    shutil.copytree(straight("--steps", 17), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    refused = runner.train("--out", out, "--steps", 30, *change, expect=2)
+    assert refused.stderr.count("\n") == 1 and refused.stderr.startswith(f"error: --out {out} holds a run with other settings")
+    assert change[0].removeprefix("--") in refused.stderr and "--restart" in refused.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_restart_moves_the_old_run_aside(runner, straight, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(straight("--steps", 17), out)
+    before = outcome(out)
+    runner.train("--out", out, "--steps", 9, "--seed", "7", "--restart")
+    assert outcome(tmp_path / "run.1") == before
+    assert len(rows(out)) == 9 and json.loads((newest(out) / "state.json").read_text())["config"]["seed"] == 7
+    runner.train("--out", out, "--steps", 4, "--restart")
+    assert len(rows(tmp_path / "run.2")) == 9 and outcome(tmp_path / "run.1") == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--restart"]], ids=["", "restart"])
+def test_a_folder_of_other_files_is_never_taken(runner, tmp_path, flags):
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter.txt").write_text("words")
+    refused = runner.train("--out", out, "--steps", 2, *flags, expect=2)
+    assert refused.stderr.count("\n") == 1 and "holds files but no run" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"] and [path.name for path in out.iterdir()] == ["chapter.txt"]
+
+
+def test_a_second_process_is_refused_and_the_first_unharmed(runner, straight, tmp_path):
+    out, command = tmp_path / "run", ["--steps", STEPS, "--precision", "fp32"]
+    first = runner.start("--out", out, *command)
+    assert first.until(lambda: steps_done(out) >= 3)
+    for extra in ([], ["--restart"]):
+        second = runner.train("--out", out, *command, *extra, expect=2)
+        assert second.stderr.count("\n") == 1 and "another process is training there" in second.stderr
+    assert first.wait() == 0
+    same(out, straight(*command))
+
+
+def test_leftovers_of_a_crash(runner, straight, tmp_path):
+    """Temporary files are cleared away and a half-written line of metrics.jsonl is written anew."""
+    out, command = tmp_path / "run", ["--steps", STEPS, "--precision", "fp32"]
+    interrupt(runner.start("--out", out, *command), out, after=8)
+    half = out / "checkpoints" / ".step_000050.77.0a1b.tmp"
+    half.mkdir()
+    (half / "nets.safetensors").write_bytes(b"half")
+    leftovers = [out / ".report.77.0a1b.tmp.html", out / "samples" / ".step_000050.77.0a1b.tmp.png", out / "checkpoints" / ".latest.77.0a1b.tmp"]
+    for path in leftovers:
+        path.write_text("half")
+    with open(out / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(rows(out)[-1] | {"step": len(rows(out)) + 1}) + '\n{"step": 1')
+    runner.train("--out", out, *command)
+    assert not [path for path in out.rglob(".*") if path.name != ".lock"]
+    same(out, straight(*command))

@@ -1,0 +1,111 @@
+"""Samples, films and curves of a run."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training.samples import generate, latents, plot_losses, write_samples
+from training.task import Request
+
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 12), nn.BatchNorm1d(12)
+
+    def forward(self, x):
+        return self.norm(self.linear(x)).tanh()
+
+
+class Toy:
+    """A family whose samples are plain colours of its latents."""
+    latent_dim = 4
+
+    def __init__(self, frames: int = 1):
+        torch.manual_seed(0)
+        self.nets, self.frames, self.sizes = {"generator": Norm()}, frames, []
+
+    def sample(self, nets, request):
+        self.sizes.append(len(request.latents))
+        colours = nets["generator"](request.latents)[:, :3].view(-1, 3, 1, 1, 1)
+        if request.labels is not None:
+            colours = colours * 0 + request.labels.view(-1, 1, 1, 1, 1) / 10
+        return colours.expand(-1, -1, self.frames, 8, 16)
+
+
+def test_a_latent_is_a_function_of_its_number():
+    whole = latents(10, 4, seed=5)
+    assert whole.shape == (10, 4) and whole.dtype == torch.float32
+    assert torch.equal(latents(3, 4, seed=5, start=6), whole[6:9])
+    assert not torch.equal(latents(10, 4, seed=6), whole) and not torch.equal(latents(10, 4, seed=5, name="other"), whole)
+    many = latents(4000, 4, seed=0)
+    assert abs(many.mean()) < 0.05 and many.std().item() == pytest.approx(1, abs=0.03)
+
+
+def test_generating_in_parts_changes_nothing_not_even_the_networks():
+    task = Toy()
+    before = {name: value.clone() for name, value in task.nets["generator"].state_dict().items()}
+    task.nets["generator"].linear.eval()
+    request = Request(latents(7, 4, 0))
+    whole = generate(task, task.nets, request)
+    assert torch.equal(generate(task, task.nets, request, batch_size=3), whole)
+    assert task.sizes == [7, 3, 3, 1] and whole.shape == (7, 3, 1, 8, 16) and not whole.requires_grad
+    assert all(torch.equal(before[name], value) for name, value in task.nets["generator"].state_dict().items())
+    assert task.nets["generator"].training
+
+
+def test_labels_go_with_their_latents():
+    labels = torch.arange(7)
+    found = generate(Toy(), Toy().nets, Request(latents(7, 4, 0), labels), batch_size=3)
+    torch.testing.assert_close(found[:, 0, 0, 0, 0], labels / 10)
+
+
+def _frames(path) -> int:
+    video = cv2.VideoCapture(str(path))
+    count = 0
+    while video.read()[0]:
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_samples_are_a_picture_and_a_film(tmp_path, frames):
+    task = Toy(frames)
+    picture = write_samples(tmp_path, 500, task, task.nets, number=4, seed=1, fps=25.0)
+    stored = cv2.cvtColor(cv2.imread(str(tmp_path / "step_000500.png")), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(stored, picture)
+    assert _frames(tmp_path / "step_000500.mp4") == (32 if frames == 1 else 5)
+    again = write_samples(tmp_path, 501, task, task.nets, number=4, seed=1, fps=25.0)
+    assert np.array_equal(picture, again)  # the latents stay the same all the way
+    assert (tmp_path / "step_000500.mp4").read_bytes() == (tmp_path / "step_000501.mp4").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {f"step_00050{i}.{kind}" for i in (0, 1) for kind in ("png", "mp4")}
+
+
+def write_rows(folder, rows):
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_curves_are_drawn_from_the_first_row_on(tmp_path):
+    plot_losses(tmp_path / "losses.png")
+    assert not (tmp_path / "losses.png").exists()
+    write_rows(tmp_path, [{"step": 1, "d/loss": 1.0, "g/loss": 2.0, "d/real": 0.1, "d/fake": -0.1, "d/grad_norm": 3.0}])
+    plot_losses(tmp_path / "losses.png")
+    narrow = cv2.imread(str(tmp_path / "losses.png"))
+    assert narrow is not None
+    write_rows(tmp_path, [{"step": step, "d/loss": 1 / step, "d/real": 1.0, "d/grad_norm": 1.0, "diversity": 0.5} for step in range(1, 90)])
+    plot_losses(tmp_path / "losses.png")
+    assert cv2.imread(str(tmp_path / "losses.png")).shape[1] > narrow.shape[1]  # one panel more
+
+
+@pytest.mark.parametrize("rows", [
+    [{"step": 1, "d/loss": "nan", "g/loss": "inf"}],
+    [{"step": 1, "d/loss": 1.0, "d/grad_norm": "nan"}, {"step": 2, "d/loss": "nan", "d/grad_norm": "nan"}]], ids=["from the start", "later"])
+def test_curves_of_a_run_that_broke(tmp_path, rows):
+    """The report of the alarm needs them."""
+    write_rows(tmp_path, rows)
+    plot_losses(tmp_path / "losses.png")
+    assert (tmp_path / "losses.png").exists() == any(row["d/loss"] == 1.0 for row in rows)
