@@ -5,7 +5,7 @@ system (64 channels everywhere, no normalisation, nearest-neighbour upsampling) 
 """
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, gcd
 from typing import Literal
 
 import torch
@@ -37,8 +37,8 @@ class DCGANConfig:
     """Halvings in the discriminator; as in the generator if not given."""
     g_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator."""
-    d_norm: Literal["batch", "spectral", "none"] = "none"
-    """Normalisation in the discriminator."""
+    d_norm: Literal["batch", "group", "spectral", "none"] = "none"
+    """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
     g_upsample: Literal["nearest", "bilinear"] = "nearest"
     """How the generator doubles the resolution."""
     g_kernel: int = 3
@@ -67,8 +67,7 @@ class Generator(nn.Module):
         inputs = self.grid[0]
         for outputs in reversed(channels):
             layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
-            layers += [BatchNorm(outputs)] if config.g_norm == "batch" else []
-            layers += [nn.LeakyReLU(0.2, inplace=True)]
+            layers += [*_norm(config.g_norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
         self.layers = nn.Sequential(*layers, *_same_conv(inputs, 3, config.g_out_kernel, True), nn.Tanh())
         initialise(self, config.init)
@@ -91,7 +90,7 @@ class Discriminator(nn.Module):
             if height % 2 or width % 2:  # an odd side n becomes (n + 1) / 2, as published
                 layers += [nn.ZeroPad2d((0, width % 2, 0, height % 2))]
             conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=config.d_norm != "batch" or level == 0)
-            layers += [conv] + ([BatchNorm(outputs)] if config.d_norm == "batch" and level else []) + [nn.LeakyReLU(0.2, inplace=True)]
+            layers += [conv, *(_norm(config.d_norm, outputs) if level else []), nn.LeakyReLU(0.2, inplace=True)]
             height, width, inputs = ceil(height / 2), ceil(width / 2), outputs
         if config.d_minibatch_std:
             layers += [MinibatchStd()]
@@ -138,6 +137,13 @@ def initialise(network: nn.Module, kind: str) -> None:
             nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _norm(kind: str, channels: int) -> list[nn.Module]:
+    """The layer after a convolution, if there is one; groups of at least 8 channels (Wu & He 2018, arXiv 1803.08494)."""
+    if kind == "group":
+        return [nn.GroupNorm(gcd(channels // 8 or 1, channels), channels)]
+    return [BatchNorm(channels)] if kind == "batch" else []
 
 
 def _same_conv(inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Module]:

@@ -102,7 +102,8 @@ def plot_losses(path: Path) -> None:
 
 
 def _names(rows: list[dict]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+    """Those with at least one number: values that were not finite stand as text."""
+    return list(dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, (int, float))))
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from configs.schema import TrainConfig
 from training.task import Batch, Noise, Phase, Task
@@ -53,6 +54,10 @@ def _only_learns(task: Task, module: nn.Module) -> None:
     for net in task.nets.values():
         net.requires_grad_(False)
     module.requires_grad_(True)
+    # A frozen spectral norm would still iterate its singular vectors, which are buffers, at every forward pass.
+    for part in (part for net in task.nets.values() for part in net.modules()):
+        if isinstance(part, ParametrizationList):
+            part.train(part.original.requires_grad)
 
 
 def _flip(video: Tensor, noise: Noise) -> Tensor:

@@ -26,7 +26,7 @@ SETTINGS = {
     "augment, pairs": ["--augment", "color,translation,cutout", "--augment_p", "0.7", "--loss", "rpgan", "--flip"],
     "penalties": ["--r1", "0.1", "--r2", "0.05", "--penalty_every", "2", "--augment", "translation",
                   "--model.d_minibatch_std", "true"],
-    "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none", "--clip_grad", "1"],
+    "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none", "--clip_grad", "1", "--lr", "5e-5"],
 }
 
 
