@@ -20,8 +20,7 @@ import numpy as np
 from benchmarks.machine import describe, summary
 from data.cache import FrameCache
 from data.decode import fit_frame
-from data.extract import Extraction, extract_frames, extract_one
-from data.pool import cpu_count
+from data.extract import Extraction, decoder_threads, extract_frames, extract_one
 from utils.files import write_json
 from utils.video import write_video
 
@@ -52,13 +51,13 @@ def plain(path: Path) -> list[np.ndarray]:
 
 def ours(path: Path) -> list[np.ndarray]:
     """What a worker of the extraction does, on all processors as it would with a single video."""
-    return [frame for frame, _ in extract_frames(path, "video", Extraction(HEIGHT, WIDTH, frame_skip=SKIP), threads=2 * cpu_count())]
+    return [frame for frame, _ in extract_frames(path, "video", Extraction(HEIGHT, WIDTH, frame_skip=SKIP), threads=decoder_threads(1))]
 
 
 def whole(path: Path, folder: str, turn: int) -> None:
     """The same and all that goes with it: cut detection, the cache's files, fsync."""
     how = Extraction(HEIGHT, WIDTH, frame_skip=SKIP)
-    extract_one((folder, f"turn{turn}", str(path), "video", path.name, [], how, 2 * cpu_count()), lambda: None)
+    extract_one((folder, f"turn{turn}", str(path), "video", path.name, [], how, decoder_threads(1)), lambda: None)
     FrameCache(Path(folder)).frames_path(f"turn{turn}").unlink()
 
 
@@ -78,16 +77,19 @@ def main() -> None:
             raise SystemExit("the two sides kept different pixels")
         seconds = {"plain": [], "ours": [], "ours_into_cache": []}
         for turn in range(options.rounds):
-            for name, run in (("plain", lambda: plain(path)), ("ours", lambda: ours(path)), ("ours_into_cache", lambda: whole(path, folder, turn))):
+            for name, run in (("plain", lambda: plain(path)), ("ours", lambda: ours(path)),
+                              ("ours_into_cache", lambda: whole(path, folder, turn))):
                 start = time.perf_counter()
                 run()
                 seconds[name].append(time.perf_counter() - start)
         size = path.stat().st_size
     rates = {name: [options.frames / value for value in values] for name, values in seconds.items()}
     ratios = {name: [a / b for a, b in zip(seconds["plain"], seconds[name])] for name in ("ours", "ours_into_cache")}
-    result = {"what": "source frames per second, 1280x720 H.264, every 4th frame kept at 160x320, one process", "bar": "ours / plain >= 1.5",
+    result = {"what": "source frames per second, 1280x720 H.264, every 4th frame kept at 160x320, one process",
+              "bar": "ours / plain >= 1.5",
               "command": f"python -m benchmarks.extraction --frames {options.frames} --rounds {options.rounds}",
-              "film": {"frames": options.frames, "bytes": size}, "frames_per_second": {name: summary(values) for name, values in rates.items()},
+              "film": {"frames": options.frames, "bytes": size},
+              "frames_per_second": {name: summary(values) for name, values in rates.items()},
               "times_plain": {name: summary(values) for name, values in ratios.items()}, "pixels_equal": True,
               "machine": {**describe(), "opencv": cv2.__version__, "av": av.__version__, "load": os.getloadavg()[0]}}
     write_json(Path(options.output), result)

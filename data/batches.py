@@ -22,11 +22,13 @@ class Batches:
     The next positions are prefetched by ``workers`` threads; ``wait_seconds`` adds up the time in which ``at`` had to wait.
     """
 
-    def __init__(self, dataset: VideoDataset, batch_size: int, seed: int, *, ordered: bool = False, rank: int = 0, world: int = 1, workers: int = 1):
+    def __init__(self, dataset: VideoDataset, batch_size: int, seed: int, *, ordered: bool = False, rank: int = 0, world: int = 1,
+                 workers: int = 1):
         if batch_size < 1:
             raise UserError(f"--batch_size {batch_size}: must be at least 1")
         if batch_size % world:
-            raise UserError(f"--batch_size {batch_size} cannot be shared evenly by {world} processes; the nearest that can is {max(1, round(batch_size / world)) * world}")
+            nearest = max(1, round(batch_size / world)) * world
+            raise UserError(f"--batch_size {batch_size} cannot be shared evenly by {world} processes; the nearest that can is {nearest}")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.wait_seconds = 0.0
         share = batch_size // world

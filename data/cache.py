@@ -35,7 +35,8 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
         trial.unlink()
         _sweep(folder / "frames")
     except OSError as error:
-        raise UserError(f"the frame cache {folder} cannot be written ({error.strerror}); choose another with --cache_dir or $VIDGAN_CACHE") from None
+        raise UserError(f"the frame cache {folder} cannot be written ({error.strerror}); choose another with --cache_dir "
+                        "or $VIDGAN_CACHE") from None
     return folder
 
 

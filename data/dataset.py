@@ -1,6 +1,8 @@
 """Videos as clips: scan, extract, index, and hand out any clip at once."""
 
 import functools
+import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -29,16 +31,17 @@ class VideoDataset(torch.utils.data.Dataset):
     ``fit`` is crop, pad or stretch. ``storage`` says where the frames live: on disk, in memory, on ``device``, or chosen by size.
 
     ``report`` is the health of the videos; ``classes`` their names ([] if the folders name none: all labels are 0); ``fps`` the
-    rate of the kept frames; ``num_frames`` their number. ``len()`` counts clips.
+    rate of the kept frames; ``num_frames`` their number; ``fingerprint`` is equal only for the same clips in the same order. ``len()`` counts clips.
 
     Raises UserError when nothing can be used: no videos, more broken than ``max_broken`` (a share), none as long as a clip.
     """
 
     def __init__(self, data: str | Path, height: int, width: int, frames: int = 1, *, frame_skip: int = 1, fps: float | None = None,
                  max_frames: int | None = None, fit: str = "crop", split: str = "train", split_list: int = 1, image_fps: float = 25.0,
-                 cache_dir: str | Path | None = None, storage: str = "auto", device: torch.device | str = "cpu", workers: int | None = None,
-                 scan: str = "full", max_broken: float = 0.5, quiet: bool = False):
-        _check(height=height, width=width, frames=frames, frame_skip=frame_skip, fps=fps, max_frames=max_frames, image_fps=image_fps, workers=workers)
+                 cache_dir: str | Path | None = None, storage: str = "auto", device: torch.device | str = "cpu",
+                 workers: int | None = None, scan: str = "full", max_broken: float = 0.5, quiet: bool = False):
+        _check(height=height, width=width, frames=frames, frame_skip=frame_skip, fps=fps, max_frames=max_frames, image_fps=image_fps,
+               workers=workers)
         _check_choice("fit", fit, FITS)
         _check_choice("storage", storage, STORAGES)
         _check_choice("scan", scan, ("full", "quick"))
@@ -50,7 +53,7 @@ class VideoDataset(torch.utils.data.Dataset):
             data = synthetic_folder(str(data), folder, height, width, quiet=quiet)
         layout = find_sources(data, split, split_list)
         self.classes = layout.classes
-        with WorkerPool(min(workers or 10**6, WorkerPool().workers if workers is None else workers)) as pool:
+        with WorkerPool(workers) as pool:
             self.report = scan_layout(layout, pool, folder=folder, quick=scan == "quick", image_fps=image_fps, quiet=quiet)
             self._stop_if_too_broken(data, max_broken)
             if max_frames is not None:
@@ -73,6 +76,8 @@ class VideoDataset(torch.utils.data.Dataset):
         if not len(self):
             raise self._too_short(data, [int(length) for length in self._lengths], frames, "kept frames without a cut")
         self.names = [sources[index].name for index in good]
+        contents = [(keys[index], sources[index].label) for index in good]
+        self.fingerprint = hashlib.blake2b(json.dumps([contents, frames, len(self)]).encode(), digest_size=8).hexdigest()
         self.fps = fps or Counter(healths[index].fps / frame_skip for index in good).most_common(1)[0][0]
         self._store = open_store([functools.partial(cache.open, keys[index]) for index in good], self._video_first,
                                  (self.num_frames, height, width, 3), storage, torch.device(device))
@@ -134,7 +139,8 @@ class VideoDataset(torch.utils.data.Dataset):
     def _stop_if_too_broken(self, data, max_broken: float) -> None:
         broken, total = self.report.unusable, len(self.report.videos)
         if broken and (len(broken) > max_broken * total or len(broken) == total):
-            raise UserError(f"--data {data}: {len(broken)} of {total} videos cannot be used (the first: {broken[0].path}: {'; '.join(broken[0].faults)}); "
+            first = f"{broken[0].path}: {'; '.join(broken[0].faults)}"
+            raise UserError(f"--data {data}: {len(broken)} of {total} videos cannot be used (the first: {first}); "
                             f"python -m data.scan {data} lists them, --max_broken {max_broken:g} is the share allowed")
 
     def _too_short(self, data, lengths: list[int], span: int, unit: str = "frames") -> UserError:

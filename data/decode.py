@@ -103,7 +103,8 @@ def open_stream(path: Path, kind: str, image_fps: float = 25.0, threads: int = 1
     return StackStream(path, image_fps) if kind == "stack" else VideoStream(path, threads)
 
 
-def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (), on_step=lambda: None) -> Iterator[tuple[np.ndarray, int, bool]]:
+def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (),
+         on_step=lambda: None) -> Iterator[tuple[np.ndarray, int, bool]]:
     """The wanted frames of a stream: yields (uint8 BGR (H, W, 3), how often to repeat it, whether time breaks before it).
 
     ``frame_skip`` k keeps frames 0, k, 2k ... With ``fps`` the frames are chosen by their time stamps instead, so that they

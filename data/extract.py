@@ -62,6 +62,15 @@ def _unroll(future, repeats: int, broken: bool):
         yield future.result(), broken and not turn
 
 
+def decoder_threads(processes: int) -> int:
+    """Threads for each of ``processes`` decoders: with fewer of them than processors, their threads use the rest.
+
+    Four to a processor: a decoder's threads wait for each other and, while a picture is fetched, for their caller.
+    """
+    spare = cpu_count() // processes
+    return min(16, 4 * spare) if spare > 1 else 1
+
+
 def extract_one(task: tuple, beat) -> dict:
     """Extract one video into the cache, unless another process just did. Returns the entry."""
     folder, key, path, kind, name, bad, how, threads = task
@@ -101,9 +110,7 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         # Processes that fill one cache together begin at different places, and so share the work.
         turn = os.getpid() * 7919 % len(todo)
         todo = todo[turn:] + todo[:turn]
-        # With fewer videos than processors the decoder's own threads use the rest; a few more than there are hide its waiting.
-        spare = cpu_count() // min(pool.workers, len(todo))
-        threads = 2 * spare if spare > 1 else 1
+        threads = decoder_threads(min(pool.workers, len(todo)))
         tasks = [(str(cache.folder), keys[index], str(sources[index].path), sources[index].kind, sources[index].name,
                   healths[index].bad, how, threads) for index in todo]
         total = sum(healths[index].frames + healths[index].corrupt for index in todo)
@@ -113,8 +120,9 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 frames = sum(healths[index].frames for index in todo) / (how.frame_skip if how.fps is None else 1)
-                raise UserError(f"the frame cache {cache.folder} is full ({error.strerror}): this needs about "
-                                f"{frames * how.height * how.width * 3 / 1e9:.1f} GB; choose another with --cache_dir, or a larger --frame_skip") from None
+                size = frames * how.height * how.width * 3 / 1e9
+                raise UserError(f"the frame cache {cache.folder} is full ({error.strerror}): this needs about {size:.1f} GB; "
+                                "choose another with --cache_dir, or a larger --frame_skip") from None
             raise
         for index, result in zip(todo, results):
             first_of[keys[index]] = result

@@ -17,7 +17,8 @@ from utils.progress import Progress
 _PROBE_FORMAT = 1  # raise it when a probe comes to see other things
 
 
-def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, image_fps: float = 25.0, quiet: bool = False) -> HealthReport:
+def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, image_fps: float = 25.0,
+         quiet: bool = False) -> HealthReport:
     """Examine every video of ``layout``. ``quick`` reads packets without decoding them, and so misses damaged pictures.
 
     Results are remembered by content in the cache ``folder``, if one is given.
@@ -30,7 +31,8 @@ def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, 
         healths[index] = _recall(path, source.name)
     todo = [index for index, health in enumerate(healths) if health is None]
     if todo:
-        tasks = [(str(sources[index].path), sources[index].kind, sources[index].name, *identities[index], quick, image_fps) for index in todo]
+        tasks = [(str(sources[index].path), sources[index].kind, sources[index].name, *identities[index], quick, image_fps)
+                 for index in todo]
         with Progress(len(tasks), "scanning", "videos", quiet=quiet) as progress:
             results = pool.map(probe, tasks, on_done=lambda task: progress.update())
         for index, result in zip(todo, results):

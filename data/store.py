@@ -18,8 +18,12 @@ class TensorStore:
 
     def clips(self, first: np.ndarray, length: int) -> torch.Tensor:
         """int64 (B,) numbers of first frames -> uint8 (B, length, H, W, 3)."""
-        if self.device.type == "cpu":  # whole clips are copied far faster than single rows are gathered
-            return torch.stack([self._frames[start:start + length] for start in first.tolist()])
+        if self.device.type == "cpu":  # plain copies of whole clips: no threads to wake, no rows to gather one by one
+            out = torch.empty((len(first), length, *self._frames.shape[1:]), dtype=torch.uint8)
+            source, rows = self._frames.numpy(), out.numpy()
+            for row, start in enumerate(first.tolist()):
+                rows[row] = source[start:start + length]
+            return out
         rows = torch.from_numpy((first[:, None] + np.arange(length)).reshape(-1)).to(self.device)
         return self._frames.index_select(0, rows).view(len(first), length, *self._frames.shape[1:])
 

@@ -20,10 +20,11 @@ from utils.video import write_video
 
 MOTIONS = ("horizontal", "vertical", "circle", "bounce")
 SHAPES = ("disc", "square", "triangle", "star")
-COLOURS = {"red": (225, 40, 55), "orange": (250, 140, 20), "yellow": (250, 215, 50), "green": (40, 175, 85), "blue": (45, 120, 245),
-           "magenta": (215, 55, 175)}
-BACKGROUNDS = {"slate": ((62, 72, 90), (92, 104, 122)), "sand": ((176, 162, 138), (204, 192, 170)), "sage": ((104, 120, 102), (136, 152, 130)),
-               "plum": ((84, 72, 92), (114, 100, 122)), "mist": ((160, 170, 176), (190, 198, 202)), "clay": ((130, 104, 92), (160, 134, 118))}
+COLOURS = {"red": (225, 40, 55), "orange": (250, 140, 20), "yellow": (250, 215, 50), "green": (40, 175, 85),
+           "blue": (45, 120, 245), "magenta": (215, 55, 175)}
+BACKGROUNDS = {"slate": ((62, 72, 90), (92, 104, 122)), "sand": ((176, 162, 138), (204, 192, 170)),
+               "sage": ((104, 120, 102), (136, 152, 130)), "plum": ((84, 72, 92), (114, 100, 122)),
+               "mist": ((160, 170, 176), (190, 198, 202)), "clay": ((130, 104, 92), (160, 134, 118))}
 DEFAULTS = {"num_videos": 64, "frames": 48, "height": 64, "width": 64, "fps": 24, "seed": 0}
 _FORMAT = 1  # raise it when the same factors come to be drawn differently
 _MARGIN = 0.05
@@ -161,5 +162,6 @@ def _options(spec: str) -> dict:
         except ValueError:
             options[name] = 0
         if name not in DEFAULTS or options[name] < (name != "seed"):
-            raise UserError(f"--data {spec}: {item!r} is not understood; write synthetic:{','.join(f'{key}={default}' for key, default in DEFAULTS.items())}")
+            example = ",".join(f"{key}={default}" for key, default in DEFAULTS.items())
+            raise UserError(f"--data {spec}: {item!r} is not understood; write for example synthetic:{example}")
     return options

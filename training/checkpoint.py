@@ -26,8 +26,9 @@ def name_of(step: int, rollbacks: int = 0) -> str:
     return f"step_{step:06d}" + (f"_r{rollbacks}" if rollbacks else "")
 
 
-def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int) -> Path:
-    """Write ``groups`` (file name -> tensors) and ``state`` as ``folder/name``, point ``latest`` to it, delete all but ``keep``."""
+def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, every: int) -> Path:
+    """Write ``groups`` (file name -> tensors) and ``state`` as ``folder/name``, point ``latest`` to it, delete all but the ``keep``
+    newest whose step is a multiple of ``every``. (What an interruption adds goes with the next one: a run must not depend on it.)"""
     target = folder / name
     if not target.exists():
         with atomic_folder(target) as temporary:
@@ -35,10 +36,16 @@ def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], st
                 _save_tensors(temporary / f"{group}.safetensors", tensors)
             (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **state}, indent=1))
     write_text(folder / "latest", name + "\n")
-    for old in listed(folder)[:-keep]:
-        if old.name != name:
+    kept = {path.name for path in regular(folder, every)[-keep:]} | {name}
+    for old in listed(folder):
+        if old.name not in kept:
             _remove(old)
     return target
+
+
+def regular(folder: Path, every: int) -> list[Path]:
+    """Checkpoints at multiples of ``every`` steps, oldest first."""
+    return [path for path in listed(folder) if order(path)[1] % every == 0]
 
 
 def _remove(checkpoint: Path) -> None:
@@ -115,6 +122,12 @@ def _save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         # The library wraps the system's error in text; a full disk has to surface as one.
         code = re.search(r"os error (\d+)", str(error))
         raise OSError(int(code.group(1)), str(error), str(path)) if code else error
+
+
+def not_finite(nets: dict[str, nn.Module]) -> list[str]:
+    """Names of the networks that hold a NaN or an infinity."""
+    return [name for name, net in nets.items()
+            if not all(torch.isfinite(value).all() for value in net.state_dict().values() if value.is_floating_point())]
 
 
 def net_tensors(nets: dict[str, nn.Module]) -> dict[str, torch.Tensor]:

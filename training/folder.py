@@ -16,29 +16,34 @@ from utils.files import write_text
 
 
 class RunFolder:
-    """``out`` claimed for one training process: locked, compared with the run it may hold, cleared of a crash's leftovers."""
+    """``out``, checked before anything expensive is done and claimed when all else stands, so that a mistake displaces nothing."""
 
     def __init__(self, config: TrainConfig):
+        """Refuses what must not be continued or overwritten; changes nothing yet."""
         self.path = Path(config.out)
         self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
         self._refuse_foreign()
+        if self.path.exists():
+            os.close(_locked(self.path))
+        found = None if config.restart else checkpoint.latest(self.checkpoints)
+        if found is not None:
+            self._compare(config, found)
+
+    def claim(self, config: TrainConfig) -> None:
+        """Make the folder this process's: locked, an old run moved aside if asked, cleared of a crash's leftovers."""
         if config.restart and self.path.exists():
-            self._refuse_if_running()
             self._move_aside()
         for folder in (self.checkpoints, self.samples):
             _make(folder)
         self._lock = _locked(self.path)
-        self.resume_from = checkpoint.latest(self.checkpoints)
-        if self.resume_from is not None:
-            self._compare(config)
         for leftover in [*self.path.glob(".*.tmp*"), *self.checkpoints.glob(".*.tmp*"), *self.samples.glob(".*.tmp*")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         write_text(self.path / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
 
-    def _compare(self, config: TrainConfig) -> None:
-        old = from_dict(checkpoint.read_state(self.resume_from)["config"], MODELS, str(self.resume_from))
+    def _compare(self, config: TrainConfig, found: Path) -> None:
+        old = from_dict(checkpoint.read_state(found)["config"], MODELS, str(found))
         changed = differences(old, config)
         if changed:
             raise UserError(f"--out {self.path} holds a run with other settings ({'; '.join(changed[:4])}); "
@@ -49,21 +54,19 @@ class RunFolder:
         if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists() and not self.checkpoints.exists():
             raise UserError(f"--out {self.path}: the folder holds files but no run; give a new or empty folder")
 
-    def _refuse_if_running(self) -> None:
-        os.close(_locked(self.path))
-
     def _move_aside(self) -> None:
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
             number += 1
         self.path.rename(aside)
 
-    def truncate(self, name: str, last_step: int) -> None:
-        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again."""
+    def truncate(self, name: str, last_step: int, every: int) -> None:
+        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again. The line that
+        closed a run which now goes on goes too, unless its step is a multiple of ``every``."""
         path = self.path / name
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= last_step]
-            write_text(path, "".join(line + "\n" for line in kept))
+            lines = [(line, _step_of(line)) for line in path.read_text().splitlines()]
+            write_text(path, "".join(line + "\n" for line, step in lines if step <= last_step and step % every == 0))
 
 
 def _step_of(line: str) -> float:

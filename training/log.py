@@ -11,8 +11,8 @@ from utils.progress import Progress
 class Log:
     """One object per logged step in ``metrics.jsonl``; the same numbers to TensorBoard and the bar."""
 
-    def __init__(self, folder: RunFolder, start: int, total: int, tensorboard: bool):
-        folder.truncate("metrics.jsonl", start)
+    def __init__(self, folder: RunFolder, start: int, total: int, log_every: int, tensorboard: bool):
+        folder.truncate("metrics.jsonl", start, log_every)
         self._file = open(folder.path / "metrics.jsonl", "a", buffering=1)
         self._writer = None
         if tensorboard:

@@ -19,7 +19,7 @@ from training.setup import Setup, prepare
 from training.step import run_phase, to_float
 from training.task import Request
 from utils import distributed, hardware, images
-from utils.errors import EXIT_INTERRUPTED
+from utils.errors import EXIT_INTERRUPTED, UserError
 from utils.files import write_json, write_text
 
 EXIT_ALARM = 3
@@ -34,7 +34,11 @@ def train(config: TrainConfig) -> int:
     distributed.start(device.type)
     try:
         folder = RunFolder(config) if distributed.is_main() else None
-        return Loop(config, prepare(config), folder).run()
+        setup = prepare(config)
+        if folder:
+            folder.claim(config)
+        distributed.barrier()
+        return Loop(config, setup, folder).run()
     finally:
         distributed.stop()
 
@@ -54,7 +58,6 @@ class Loop:
         self.interrupted = False
         self.real_variety = variety(to_float(samples.real_clips(setup.dataset, DIVERSITY_CLIPS, config.seed), torch.device("cpu")))
         self.checkpoints = Path(config.out) / "checkpoints"
-        distributed.barrier()
         found = checkpoint.latest(self.checkpoints)
         if found:
             self._load(found)
@@ -86,8 +89,10 @@ class Loop:
             self.step += 1
             stats = self._train_step()
             self.ema.update(self.task.nets, self.step)
-            logged = self.step % config.log_every == 0 or self.step == total
-            saved = self.step % config.checkpoint_every == 0 or self.step == total
+            regular = self.step % config.log_every == 0
+            logged = regular or self.step == total
+            stopping = distributed.any_of(self.interrupted)
+            saved = self.step % config.checkpoint_every == 0 or self.step == total or stopping
             # On a CPU looking costs nothing; on a GPU it would wait for the step to end.
             if logged or saved or self.setup.device.type == "cpu":
                 row = self._row(stats)
@@ -98,7 +103,9 @@ class Loop:
                     if logged:
                         self.log.row(row)
                     self.log.progress.update(1, **{name.replace("/loss", ""): row[name] for name in row if name.endswith("/loss")})
-                due = self.watch.check(row) if logged else non_finite(row)
+                due = self.watch.check(row) if regular else non_finite(row)
+                if saved and not due:
+                    due = self._check_weights()
                 action = self._alarmed(due) if due else "go on"
                 if action == "stop":
                     return EXIT_ALARM
@@ -113,8 +120,7 @@ class Loop:
             if saved:
                 self._save()
             since.skip(time.monotonic() - pause)
-            if distributed.any_of(self.interrupted):
-                self._save()
+            if stopping:
                 if self.log:
                     self.log.progress.note(f"interrupted at step {self.step}; the same command continues")
                 return EXIT_INTERRUPTED
@@ -148,6 +154,11 @@ class Loop:
             clips = samples.generate(self.task, self.task.nets, Request(fixed))
         return {"diversity": variety(clips) / self.real_variety}
 
+    def _check_weights(self) -> list[Alarm]:
+        """A step whose losses were finite may still have ruined the weights; they must not be saved."""
+        bad = checkpoint.not_finite(self.task.nets)
+        return [Alarm("non-finite", self.step, self.step, f"weights of {', '.join(bad)} not finite at step {self.step}")] if bad else []
+
     def _alarmed(self, due: list[Alarm]) -> str:
         """Tell of the alarms and act on them: "go on", "stop" or "rolled back"."""
         self.alarms += [alarm.as_dict() for alarm in due]
@@ -171,7 +182,7 @@ class Loop:
     def _roll_back(self, since: int) -> None:
         """To the newest checkpoint from before step ``since``, when the trouble began, with half the learning rate."""
         distributed.barrier()
-        kept = checkpoint.listed(self.checkpoints)
+        kept = checkpoint.regular(self.checkpoints, self.config.checkpoint_every)
         good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1]
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
@@ -183,6 +194,7 @@ class Loop:
                                    f"({self.rollbacks} of {self.config.max_rollbacks})")
             self.log.close()
             self.log = self._open_log()
+        distributed.barrier()
         self._save()
 
     def _open_log(self) -> Log:
@@ -191,7 +203,7 @@ class Loop:
         if not (self.folder.path / "reals.png").exists():
             shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)
             images.save_png(self.folder.path / "reals.png", images.grid(shown[:, 0].numpy()))
-        return Log(self.folder, self.step, self.setup.steps, self.config.tensorboard)
+        return Log(self.folder, self.step, self.setup.steps, self.config.log_every, self.config.tensorboard)
 
     def _write_alarms(self) -> None:
         write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self.alarms))
@@ -219,11 +231,16 @@ class Loop:
                   "optimizer": checkpoint.optimizer_tensors(optimizers)}
         state = {"step": self.step, "config": self.config.as_dict(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
                  "alarms": self.alarms, "watch": {"started": self.watch.started, "counts": self.watch.counts},
-                 "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps}, "torch": torch.__version__}
-        checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep)
+                 "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps},
+                 "videos": self.setup.dataset.fingerprint, "torch": torch.__version__}
+        checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
+                        self.config.checkpoint_every)
 
     def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)
+        if state["videos"] != self.setup.dataset.fingerprint:
+            raise UserError(f"--data {self.config.data}: not the videos that the run in --out {self.config.out} was trained on; "
+                            "use another --out, the same videos, or --restart to move that run aside")
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))

@@ -1,6 +1,7 @@
 """Several processes as one (torchrun): set-up, sums, and who speaks. Everything works unchanged in a single process."""
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,8 @@ from utils.errors import UserError
 def start(device_type: str) -> None:
     """Join the group that torchrun prepared, if it did: NCCL for CUDA, gloo otherwise."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+        # The others wait while one process extracts the videos, which can take hours.
+        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(hours=12))
 
 
 def stop() -> None:

@@ -143,3 +143,14 @@ def test_leftovers_of_a_crash(runner, straight, tmp_path):
     runner.train("--out", out, *command)
     assert not [path for path in out.rglob(".*") if path.name != ".lock"]
     same(out, straight(*command))
+
+
+def test_a_mistake_beside_restart_leaves_the_old_run_in_place(runner, straight, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(straight("--steps", 17), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for mistake in (["--data", tmp_path / "missing"], ["--height", "33"]):
+        refused = runner.train("--out", out, "--steps", 9, "--restart", *mistake, expect=2)
+        assert refused.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

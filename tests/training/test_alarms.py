@@ -1,0 +1,171 @@
+"""Every alarm, provoked in real runs, and what each way of answering it does."""
+
+import json
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.training.runner import newest, outcome, rows, steps_done
+from training import checkpoint
+from training.restore import load_sampler
+
+FP32 = ["--precision", "fp32"]
+# Convolution weights of thousands: the generator's gradient overflows at the first step; at half the rate it just does not.
+OVERFLOW = [*FP32, "--loss", "hinge", "--alarm_patience", "1000"]
+# A generator that stands still beside a discriminator that learns fast.
+WON = [*FP32, "--steps", "120", "--lr_d", "1e-2", "--lr", "1e-8", "--checkpoint_every", "5"]
+
+
+def alarms(out) -> list[dict]:
+    return [json.loads(line) for line in (out / "alarms.jsonl").read_text().splitlines()]
+
+
+def raised(out, run, kind: str) -> dict:
+    """The first alarm of that kind, after looking that it is told in all places."""
+    found = next(alarm for alarm in alarms(out) if alarm["kind"] == kind)
+    assert f"ALARM {kind}: {found['message']}" in run.stderr
+    page = (out / "report.html").read_text()
+    assert f"<b>{kind}</b> at step {found['step']}" in page and "No alarm so far" not in page
+    return found
+
+
+def edit(out, group: str, change) -> None:
+    """Change tensors of the newest checkpoint."""
+    path = newest(out) / f"{group}.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize("answer", ["warn", "stop"])
+def test_non_finite_stops_and_keeps_the_last_good_checkpoint(runner, tmp_path, answer):
+    out, command = tmp_path / "run", [*FP32, "--checkpoint_every", "4", "--on_alarm", answer, "--log_every", "5"]
+    runner.train("--out", out, *command, "--steps", 8)
+    # A second moment gone wrong, as a flipped bit makes it: the next step throws the generator out of range.
+    edit(out, "optimizer", lambda tensors: tensors["g.0.exp_avg"].fill_(float("inf")))
+    run = runner.train("--out", out, *command, "--steps", 30, expect=3)
+    alarm = raised(out, run, "non-finite")
+    assert alarm["step"] == 10 and "d/loss" in alarm["message"] and "g/loss" in alarm["message"]
+    assert [path.name for path in checkpoint.listed(out / "checkpoints")] == ["step_000004", "step_000008"]
+    sampler = load_sampler(out, "cpu", "fp32")
+    assert sampler.step == 8 and torch.isfinite(sampler.sample(sampler.latents(4, 0))).all()
+    assert str(out / "checkpoints") in run.stderr and run.stderr.count("Traceback") == 0
+
+
+def test_non_finite_at_the_first_logged_step_is_told_in_the_report(runner, tmp_path):
+    run = runner.train("--out", tmp_path / "run", *FP32, "--lr", "1e30", "--steps", 5, expect=3)
+    assert raised(tmp_path / "run", run, "non-finite")["message"].startswith("g/loss, g/grad_norm not finite at step 1")
+    assert not checkpoint.listed(tmp_path / "run" / "checkpoints")
+
+
+def test_weights_thrown_out_of_range_are_never_saved_as_good(runner, tmp_path):
+    """The last update can spoil the weights after every loss of the step was finite."""
+    out, command = tmp_path / "run", [*FP32, "--checkpoint_every", "1"]
+    runner.train("--out", out, *command, "--steps", 3)
+    edit(out, "optimizer", lambda tensors: tensors["g.0.exp_avg"].fill_(float("inf")))
+    runner.train("--out", out, *command, "--steps", 6, expect=3)
+    for path in checkpoint.listed(out / "checkpoints"):
+        for group in ("nets", "ema"):
+            assert all(torch.isfinite(tensor).all() for tensor in checkpoint.read_tensors(path, group).values()), path.name
+
+
+def test_discriminator_won(runner, tmp_path):
+    run = runner.train("--out", tmp_path / "run", *WON, "--steps", 60, "--on_alarm", "warn")
+    alarm = raised(tmp_path / "run", run, "discriminator won")
+    told = {row["step"]: row for row in rows(tmp_path / "run")}
+    assert alarm["step"] == alarm["since"] + 19  # --alarm_patience 20, a row each step
+    assert all(told[step]["d/accuracy"] == 1 and told[step]["d/loss"] < 0.02 for step in range(alarm["since"], alarm["step"] + 1))
+    assert told[alarm["since"] - 1]["d/loss"] > 0.02
+
+
+def test_discriminator_flat(runner, tmp_path):
+    out, command = tmp_path / "run", [*FP32, "--lr_d", "1e-12", "--alarm_patience", "6"]
+    runner.train("--out", out, *command, "--steps", 3)
+    edit(out, "nets", lambda tensors: tensors["discriminator.verdict.2.weight"].zero_())
+    run = runner.train("--out", out, *command, "--steps", 30)
+    assert raised(out, run, "discriminator flat")["since"] == 4
+    assert len(alarms(out)) == 1, "told once, not at every step"
+
+
+def test_samples_alike(runner, tmp_path):
+    out, command = tmp_path / "run", [*FP32, "--lr", "1e-9", "--alarm_after", "20"]
+    runner.train("--out", out, *command, "--steps", 5)
+    edit(out, "nets", lambda tensors: tensors["generator.project.weight"].zero_())
+    run = runner.train("--out", out, *command, "--steps", 60)
+    alarm = raised(out, run, "samples alike")
+    # Measured at every tenth row; step 10 is before --alarm_after.
+    assert (alarm["since"], alarm["step"]) == (20, 40) and "mode collapse" in alarm["message"]
+
+
+def test_stop_leaves_with_status_three(runner, tmp_path):
+    out = tmp_path / "run"
+    run = runner.train("--out", out, *WON, "--on_alarm", "stop", expect=3)
+    alarm = raised(out, run, "discriminator won")
+    assert len(rows(out)) == alarm["step"] < 120 and newest(out).name == f"step_{alarm['step']:06d}"
+
+
+def test_rollback_goes_on_at_half_the_learning_rate(runner, tmp_path):
+    """Rolled back to its very beginning, a run is the run that had half the rate from the start, to the last bit."""
+    straight, out = tmp_path / "straight", tmp_path / "run"
+    runner.train("--out", straight, *OVERFLOW, "--lr", "3000", "--steps", 12)
+    run = runner.train("--out", out, *OVERFLOW, "--lr", "6000", "--steps", 12, "--on_alarm", "rollback")
+    assert raised(out, run, "non-finite")["step"] == 1
+    assert "back to step 0 with 0.5 times the learning rate (1 of 3)" in run.stderr
+    ours, theirs = outcome(out), outcome(straight)
+    assert ours["rows"] == theirs["rows"]
+    assert [ours[name] == theirs[name] for name in theirs if name.endswith("safetensors")] == [True] * 3
+    assert (ours["checkpoint"], ours["state"]["lr_scale"], ours["state"]["rollbacks"]) == ("step_000012_r1", 0.5, 1)
+
+
+@pytest.fixture(scope="module")
+def rolled_back(runner, tmp_path_factory):
+    """A run that goes back twice, then stops."""
+    out = tmp_path_factory.mktemp("rolled") / "run"
+    return out, runner.train("--out", out, *WON, "--on_alarm", "rollback", "--max_rollbacks", "2", "--keep", "30", expect=3)
+
+
+def test_rollback_goes_to_before_the_trouble_and_is_bounded(rolled_back):
+    out, run = rolled_back
+    told = alarms(out)
+    assert len(told) == 3 and raised(out, run, "discriminator won") == told[0]
+    state = json.loads((newest(out) / "state.json").read_text())
+    assert (state["rollbacks"], state["lr_scale"]) == (2, 0.25)
+    folder = out / "checkpoints"
+    for number, alarm in enumerate(told[:2], 1):
+        target = (alarm["since"] - 1) // 5 * 5
+        assert f"back to step {target} with {0.5**number:g} times the learning rate ({number} of 2)" in run.stderr
+        again = folder / checkpoint.name_of(target, number)
+        before = max((path for path in checkpoint.listed(folder) if checkpoint.order(path)[1] == target and path != again
+                      and checkpoint.order(path)[0] < number), key=checkpoint.order)
+        for group in ("nets", "ema", "optimizer"):
+            assert (again / f"{group}.safetensors").read_bytes() == (before / f"{group}.safetensors").read_bytes()
+    assert [row["step"] for row in rows(out)] == list(range(1, told[2]["step"] + 1))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_rolled_back_run_resumes_exactly(runner, tmp_path, rolled_back, number):
+    """Nor does it matter that interrupted runs have checkpoints where others have none: where to go back to must not change."""
+    # As few checkpoints as reach back to before the trouble; the first stretch ends between two regular ones.
+    out, command = tmp_path / "run", [*WON, "--on_alarm", "rollback", "--max_rollbacks", "2", "--keep", "5"]
+    runner.train("--out", out, *command, "--steps", 12)
+    folder = out / "checkpoints"
+    for ready in (lambda: steps_done(out) >= 24, lambda: list(folder.glob("*_r1")) and steps_done(out) >= 18,
+                  lambda: list(folder.glob("*_r2")) and steps_done(out) >= 22):
+        run = runner.start("--out", out, *command)
+        assert run.until(ready), "it ended too early"
+        run.signal(number)
+        assert run.wait() == (75 if number == signal.SIGTERM else -signal.SIGKILL)
+    runner.train("--out", out, *command, expect=3)
+    ours, theirs = outcome(out), outcome(rolled_back[0])
+    assert ours["alarms"] == theirs["alarms"]
+    assert ours == theirs
+
+
+def test_a_healthy_run_raises_no_alarm(runner, tmp_path):
+    out = tmp_path / "run"
+    run = runner.train("--out", out, *FP32, "--steps", 400, "--alarm_after", "100", "--model.g_width", "8", "--model.d_width", "8")
+    assert alarms(out) == [] and "ALARM" not in run.stderr
+    assert "No alarm so far" in (out / "report.html").read_text()
+    assert min(row["diversity"] for row in rows(out) if "diversity" in row and row["step"] > 100) > 0.1
