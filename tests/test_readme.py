@@ -1,5 +1,6 @@
 """Every command in the README parses, and the family that it adds trains."""
 
+import importlib
 import re
 import shlex
 from functools import partial
@@ -37,9 +38,10 @@ def test_the_family_in_the_readme_trains(tmp_path, monkeypatch):
     from training.loop import train
 
     (code,) = re.findall(r"```python\n# models/patches\.py\n(.*?)```", README, re.S)
-    module = {}
-    exec(compile(code, "models/patches.py", "exec"), module)
-    family = registry.Family(module["PatchesConfig"], partial(GANTask, build=module["build"]))
+    (tmp_path / "patches.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    patches = importlib.import_module("patches")
+    family = registry.Family(patches.PatchesConfig, partial(GANTask, build=patches.build))
     monkeypatch.setitem(registry.FAMILIES, "patches", family)
     monkeypatch.setitem(registry.MODELS, "patches", family.config)
     argv = ["--family", "patches", "--steps", "2", "--batch_size", "4", "--height", "16", "--width", "24", "--out", str(tmp_path / "run"),

@@ -19,8 +19,10 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; border-botto
 table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; }
 td:not(:first-child) { font-variant-numeric: tabular-nums; }
 pre { background: #f6f6f6; padding: .8rem; overflow: auto; font-size: 13px; columns: 3; }
-img, video { max-width: 100%; } figure { display: inline-block; margin: 0 1rem 1rem 0; max-width: 31%; vertical-align: top; }
-figure.wide { max-width: 100%; } figcaption { color: #666; font-size: 13px; }
+figure { display: inline-block; margin: 0 1rem 1rem 0; width: 31%; vertical-align: top; }
+/* Small frames are enlarged without blurring: what the generator made is what is seen. */
+img, video { width: 100%; image-rendering: pixelated; } figure.small { width: 22%; } figure.wide { width: 100%; margin-right: 0; }
+figure.wide img { image-rendering: auto; } figcaption { color: #666; font-size: 13px; }
 .alarm { background: #fdecea; border-left: 4px solid #c0392b; padding: .4rem .8rem; margin: .4rem 0; }
 .good { background: #eaf6ec; border-left: 4px solid #2e8b57; padding: .4rem .8rem; }
 """
@@ -58,7 +60,7 @@ def _evolution(run: Path) -> str:
     pictures = sorted((run / "samples").glob("step_*.png"))
     if len(pictures) > MOST_PICTURES:
         pictures = [pictures[round(i * (len(pictures) - 1) / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES)]
-    return "".join(_picture(path, path.stem) for path in pictures)
+    return "".join(_picture(path, path.stem, "small") for path in pictures)
 
 
 def _numbers(row: dict, setup: Setup) -> str:

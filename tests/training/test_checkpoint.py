@@ -37,9 +37,9 @@ def advance(nets, optimizers, seed: int) -> None:
         optimizer.step()
 
 
-def save(folder, step, nets, optimizers, keep=3, **state) -> Path:
+def save(folder, step, nets, optimizers, keep=3, every=1, **state) -> Path:
     groups = {"nets": checkpoint.net_tensors(nets), "optimizer": checkpoint.optimizer_tensors(optimizers)}
-    return checkpoint.save(folder, checkpoint.name_of(step), groups, {"step": step, **state}, keep)
+    return checkpoint.save(folder, checkpoint.name_of(step), groups, {"step": step, **state}, keep, every)
 
 
 @pytest.mark.parametrize("d_norm", ["none", "batch", "spectral"])
@@ -87,10 +87,20 @@ def test_learning_rates_are_not_taken_from_the_checkpoint(tmp_path):
 def test_the_newest_are_kept_and_latest_follows(tmp_path):
     nets, optimizers = new_training()
     for step in (5, 10, 999_999, 1_000_000):  # one digit more sorts as a number, not as text
-        save(tmp_path, step, nets, optimizers, keep=2)
+        save(tmp_path, step, nets, optimizers, keep=2, every=1)
         assert checkpoint.latest(tmp_path).name == checkpoint.name_of(step)
     assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_999999", "step_1000000"]
     assert {path.name for path in tmp_path.iterdir()} == {"step_999999", "step_1000000", "latest"}
+
+
+def test_a_checkpoint_of_an_interruption_goes_with_the_next_one(tmp_path):
+    nets, optimizers = new_training()
+    for step in (10, 20, 23, 30, 34, 40):
+        save(tmp_path, step, nets, optimizers, keep=2, every=10)
+        assert checkpoint.latest(tmp_path).name == checkpoint.name_of(step)
+        if step == 34:
+            assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_000020", "step_000030", "step_000034"]
+    assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_000030", "step_000040"]
 
 
 def test_after_a_rollback_earlier_steps_are_newer(tmp_path):
@@ -186,7 +196,7 @@ def _save_until_killed(folder: str, step: int) -> None:
     torch.set_num_threads(1)
     while True:
         step += 1
-        checkpoint.save(Path(folder), checkpoint.name_of(step), _groups(step), {"step": step}, keep=2)
+        checkpoint.save(Path(folder), checkpoint.name_of(step), _groups(step), {"step": step}, keep=2, every=1)
 
 
 def _assert_all_whole(folder: Path) -> int:
@@ -202,7 +212,7 @@ def _assert_all_whole(folder: Path) -> int:
 
 def test_killed_at_any_moment_every_checkpoint_is_whole(tmp_path):
     chance = random.Random(0)
-    checkpoint.save(tmp_path, checkpoint.name_of(0), _groups(0), {"step": 0}, keep=2)
+    checkpoint.save(tmp_path, checkpoint.name_of(0), _groups(0), {"step": 0}, keep=2, every=1)
     reached, leftovers = 0, 0
     for _ in range(15):
         victim = processes.Process(target=_save_until_killed, args=(str(tmp_path), checkpoint.order(checkpoint.listed(tmp_path)[-1])[1]))
@@ -227,7 +237,7 @@ def _save_on_a_full_disk(folder: str, limit: int, result) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     groups = _groups(2) | {"optimizer": {"big": torch.zeros(100_000)}}
     try:
-        checkpoint.save(Path(folder), checkpoint.name_of(2), groups, {"step": 2, "note": "x" * 5000}, keep=1)
+        checkpoint.save(Path(folder), checkpoint.name_of(2), groups, {"step": 2, "note": "x" * 5000}, keep=1, every=1)
         result.send("no error")
     except OSError as error:
         result.send(type(error.errno).__name__)
@@ -237,7 +247,7 @@ def _save_on_a_full_disk(folder: str, limit: int, result) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1000, 150_000], ids=["first file", "header", "third file"])
 def test_a_full_disk_leaves_the_earlier_checkpoint_alone(tmp_path, limit):
-    checkpoint.save(tmp_path, checkpoint.name_of(1), _groups(1), {"step": 1}, keep=1)
+    checkpoint.save(tmp_path, checkpoint.name_of(1), _groups(1), {"step": 1}, keep=1, every=1)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     mine, theirs = processes.Pipe()
     process = processes.Process(target=_save_on_a_full_disk, args=(str(tmp_path), limit, theirs))
