@@ -1,8 +1,8 @@
 """Hard scene cuts: places that a clip must not cross.
 
 Deliberately reluctant: a missed cut costs a few odd clips, while false ones take good clips away from every video with
-quick motion. A cut must be a change of layout and of colours that is large in itself, much larger than all changes around it,
-and lasting (a flash is none).
+quick motion. A cut must be a change of layout and of colours that is large in itself and much larger than all changes around
+it. So a flash, which goes as it came, is none.
 """
 
 import cv2
@@ -31,9 +31,7 @@ def find_cuts(thumbnails: np.ndarray) -> list[int]:
     cuts = []
     for place in np.flatnonzero((layout > _LAYOUT) & (colours > _COLOURS)):
         around = np.concatenate([change[max(0, place - _NEIGHBOURS):place], change[place + 1:place + 1 + _NEIGHBOURS]])
-        ends = np.stack([thumbnails[max(0, place - 1)], thumbnails[min(len(thumbnails) - 1, place + 2)]])
-        lasting = _changes(ends)[0, 0] > 0.6 * layout[place]
-        if change[place] > _OUTSTANDING * around.max() and lasting:
+        if change[place] > _OUTSTANDING * around.max():
             cuts.append(int(place) + 1)
     return cuts
 

@@ -31,7 +31,8 @@ class VideoDataset(torch.utils.data.Dataset):
     ``fit`` is crop, pad or stretch. ``storage`` says where the frames live: on disk, in memory, on ``device``, or chosen by size.
 
     ``report`` is the health of the videos; ``classes`` their names ([] if the folders name none: all labels are 0); ``fps`` the
-    rate of the kept frames; ``num_frames`` their number; ``fingerprint`` is equal only for the same clips in the same order. ``len()`` counts clips.
+    rate of the kept frames; ``num_frames`` their number; ``fingerprint`` is equal only for the same clips in the same order.
+    ``len()`` counts clips.
 
     Raises UserError when nothing can be used: no videos, more broken than ``max_broken`` (a share), none as long as a clip.
     """

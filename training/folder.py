@@ -34,6 +34,7 @@ class RunFolder:
     def claim(self, config: TrainConfig) -> None:
         """Make the folder this process's: locked, an old run moved aside if asked, cleared of a crash's leftovers."""
         if config.restart and self.path.exists():
+            os.close(_locked(self.path))  # reading the videos took time; somebody may train there by now
             self._move_aside()
         for folder in (self.checkpoints, self.samples):
             _make(folder)
@@ -51,7 +52,9 @@ class RunFolder:
 
     def _refuse_foreign(self) -> None:
         """A folder that holds files but no run is somebody's: never fill it."""
-        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists() and not self.checkpoints.exists():
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        # A start that went no further than a mistake leaves its lock behind.
+        if names - {".lock"} and not names & {"config.yaml", "checkpoints"}:
             raise UserError(f"--out {self.path}: the folder holds files but no run; give a new or empty folder")
 
     def _move_aside(self) -> None:

@@ -136,7 +136,7 @@ def test_batches_depend_on_seed_and_position_alone(folder, dataset, ordered):
         for position in positions:
             one, two = plain.at(position), other.at(position)
             assert torch.equal(one["video"], two["video"]) and torch.equal(one["label"], two["label"])
-        assert other.wait_seconds > 0
+        assert other.wait_seconds > 0 and len(other._coming) <= 6  # jumps leave no forgotten batches behind
     if not ordered:
         assert not np.array_equal(Batches(dataset, 63, 1).indices(0), Batches(dataset, 63, 2).indices(0))
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from models.dcgan import DCGANConfig, Discriminator, Generator, build, check_size, default_depth
+from models.dcgan import DCGANConfig, Discriminator, Generator, build, default_depth
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 6, "g_width": 4, "d_width": 4, "max_width": 8}
@@ -34,21 +34,37 @@ def test_shapes_at_any_allowed_size_and_setting(depth, rows, columns, g_norm, d_
     run_pair(config, rows << depth, columns << depth)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(4, 400), st.integers(4, 400))
-def test_a_size_error_names_a_size_that_works(height, width):
-    depth = default_depth(height, width)
+def refusal(config: DCGANConfig, height: int, width: int) -> tuple[int, int] | None:
+    """The size that the error names, or None if this one is allowed."""
     try:
-        check_size(height, width, depth)
-        assume(False)
+        with torch.device("meta"):
+            Generator(config, height, width)
     except UserError as error:
         assert f"--height {height} --width {width}" in str(error)
-        better = tuple(int(number) for number in re.search(r"nearest allowed is --height (\d+) --width (\d+)", str(error)).groups())
-    check_size(*better, default_depth(*better))
-    # No allowed side is nearer than the one named.
+        return tuple(int(number) for number in re.search(r"nearest allowed is --height (\d+) --width (\d+)", str(error)).groups())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(4, 400), st.integers(4, 400))
+@example(61, 133)  # the nearest multiples of its own stride have a larger stride themselves
+def test_a_size_error_names_a_size_that_works(height, width):
+    better = refusal(DCGANConfig(**SMALL), height, width)
+    assume(better is not None)
+    assert refusal(DCGANConfig(**SMALL), *better) is None
+    stride = 2**default_depth(*better)
+    assert all(abs(named - side) <= stride / 2 for named, side in zip(better, (height, width)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 5))
+def test_with_a_depth_of_its_own_the_size_named_is_the_nearest(height, width, depth):
+    config = DCGANConfig(**SMALL, g_depth=depth)
+    better = refusal(config, height, width)
+    assume(better is not None)
+    assert refusal(config, *better) is None
     for side, named in zip((height, width), better):
-        assert all((side + sign * distance) % 2**depth or side + sign * distance < 1
-                   for distance in range(abs(named - side)) for sign in (1, -1))
+        nearest = min((multiple for multiple in range(2**depth, 1000, 2**depth)), key=lambda multiple: abs(multiple - side))
+        assert abs(named - side) == abs(nearest - side)
 
 
 def test_a_wrong_size_stops_the_build():

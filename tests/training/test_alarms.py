@@ -163,6 +163,17 @@ def test_a_rolled_back_run_resumes_exactly(runner, tmp_path, rolled_back, number
     assert ours == theirs
 
 
+def test_a_run_goes_back_only_to_where_every_run_could(runner, tmp_path):
+    """Not to a checkpoint that stands between the regular ones because the run once ended there."""
+    command = [*WON, "--checkpoint_every", "40", "--on_alarm", "rollback", "--steps", "40", "--max_rollbacks", "1"]
+    first = runner.start("--out", tmp_path / "straight", *command)
+    runner.train("--out", tmp_path / "run", *command, "--steps", "12")
+    second = runner.start("--out", tmp_path / "run", *command)
+    assert first.wait() == second.wait()
+    assert "back to step 0 with" in first.stderr and "back to step 0 with" in second.stderr
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "straight")
+
+
 def test_a_healthy_run_raises_no_alarm(runner, tmp_path):
     out = tmp_path / "run"
     run = runner.train("--out", out, *FP32, "--steps", 400, "--alarm_after", "100", "--model.g_width", "8", "--model.d_width", "8")

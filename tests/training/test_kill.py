@@ -10,7 +10,7 @@ import pytest
 from tests.training.runner import newest, outcome, pictures, steps_done
 from training import checkpoint
 
-KILLS, STEPS, EVERY = 30, 260, 3
+KILLS, STEPS, EVERY = 30, 270, 3
 COMMAND = ["--steps", STEPS, "--checkpoint_every", EVERY, "--sample_every", 100, "--precision", "fp32", "--augment", "color,translation",
            "--model.d_dropout", "0.2", "--accumulate", "2"]
 

@@ -154,3 +154,11 @@ def test_a_mistake_beside_restart_leaves_the_old_run_in_place(runner, straight, 
         assert refused.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_mistake_does_not_spoil_the_folder_for_the_next_try(runner, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    runner.train("--out", out, "--steps", 2, "--data", tmp_path / "missing", expect=2)
+    runner.train("--out", out, "--steps", 2)
+    assert len(rows(out)) == 2

@@ -21,6 +21,8 @@ def test_a_file_replaces_the_old_one_at_the_end(tmp_path):
         temporary.write_text("new")
         assert target.read_text() == "old"
         assert temporary.suffix == ".txt" and temporary.parent == tmp_path and temporary.name.startswith(".")
+        written = temporary.stat().st_ino
+    assert target.stat().st_ino == written  # moved, not copied: a copy can be half done
     assert target.read_text() == "new" and names(tmp_path) == {"a.txt"}
 
 

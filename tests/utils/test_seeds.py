@@ -29,6 +29,10 @@ def test_other_keys_other_seeds(seed, names, other_seed, other_names):
     assert (derive(seed, *names) == derive(other_seed, *other_names)) == same
 
 
+def test_keys_do_not_run_into_each_other():
+    assert len({derive(1, 11), derive(11, 1), derive(1, 1, 1), derive(111), derive(0, "a", "b"), derive(0, "ab")}) == 6
+
+
 def test_the_same_in_every_process():
     """Python's own hash() is salted per process."""
     command = "from utils.seeds import derive; print(derive(3, 'data', 7))"
