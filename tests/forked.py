@@ -30,7 +30,8 @@ class Ended:
 def command(module: str, words: list, folder: Path, *, largest_file: int | None = None) -> Ended:
     """``python -m module words``. ``largest_file``: bytes at which a write fails as on a full disk. ``folder`` takes what it says."""
     said = {name: str(folder / name) for name in ("stdout", "stderr")}
-    request = {"module": module, "words": [str(word) for word in words], "largest_file": largest_file, "environment": dict(os.environ), **said}
+    request = {"module": module, "words": [str(word) for word in words], "largest_file": largest_file,
+               "environment": dict(os.environ), **said}
     server = _server()
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()

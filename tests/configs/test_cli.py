@@ -55,8 +55,9 @@ def test_values_keep_their_dashes():
     assert parsed("--out", "runs/my-run_2", "--data=a-b/c_d").data == "a-b/c_d"
 
 
-@pytest.mark.parametrize("words, restart", [(["--restart"], True), (["--restart", "true"], True), (["--restart", "false"], False),
-                                            (["--restart=false"], False), (["--restart", "--lr", "0.5"], True), (["--restart", "False"], False)])
+@pytest.mark.parametrize("words, restart", [
+    (["--restart"], True), (["--restart", "true"], True), (["--restart", "--lr", "0.5"], True), (["--restart=false"], False),
+    (["--restart", "false"], False), (["--restart", "False"], False)])
 def test_a_bare_switch_is_true_and_may_be_spelt_out(words, restart):
     assert parsed(*words).restart is restart
 

@@ -21,7 +21,8 @@ def config(**settings) -> TrainConfig:
     *((dict([(name, 0)]), name) for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats",
       "g_every", "penalty_every", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "steps", "epochs",
       "max_frames", "workers", "threads", "lr", "lr_d", "fps", "clip_grad", "image_fps", "alarm_patience", "split_list")),
-    *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken", "batch_size")),
+    *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken",
+                                              "batch_size")),
     *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
     ({"augment_p": 1.01}, "augment_p"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
     ({"steps": 5, "epochs": 5}, "steps"), ({"fps": 5.0, "frame_skip": 2}, "fps"), ({"fps": 5.0, "max_frames": 10}, "max_frames"),
@@ -94,7 +95,8 @@ def test_every_setting_is_documented_and_defaults_are_finite():
     from pathlib import Path
 
     import configs.schema
-    body = next(node for node in ast.parse(Path(configs.schema.__file__).read_text()).body if getattr(node, "name", "") == "TrainConfig").body
+    tree = ast.parse(Path(configs.schema.__file__).read_text())
+    body = next(node for node in tree.body if getattr(node, "name", "") == "TrainConfig").body
     documented = {before.target.id for before, after in zip(body, body[1:]) if isinstance(before, ast.AnnAssign) and
                   isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)}
     assert {item.name for item in dataclasses.fields(TrainConfig)} <= documented

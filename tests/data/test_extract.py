@@ -160,5 +160,5 @@ def test_noise_flashes_and_fades_are_no_cuts():
 @pytest.mark.parametrize("name, cuts", [("bikes.mp4", [30, 76, 137, 187, 242]), ("scene_cuts.mp4", [30, 76, 137, 187, 242]), ("nasa_13013.mp4", [202]),
                                         ("vtest.avi", []), ("carphone_pristine.mp4", []), ("test.avi", [])])
 def test_cuts_of_real_clips(clips, name, cuts):
-    """Looked at frame by frame; scene_cuts.mp4 shows bikes.mp4 beside the places found by two other detectors."""
+    """Every one of these is a change of scene to the eye; scene_cuts.mp4 shows bikes.mp4 beside the places found by two other detectors."""
     assert find_cuts(marks(fit_frame(frame, 64, 128) for frame in read_frames(clips / name))) == cuts

@@ -61,7 +61,7 @@ def test_workers_end_with_their_parent():
     code = ("import os, time; from data.pool import WorkerPool; from tests.data.test_pool import behave\n"
             "pool = WorkerPool(2, context='fork'); pids = [r[2] for r in pool.map(behave, [('ok', 1), ('slow', 1)])]\n"
             "print(*set(pids), flush=True); os.kill(os.getpid(), 9)")
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60).stdout
     pids = [int(pid) for pid in out.split()]
     assert pids
     deadline = time.monotonic() + 10

@@ -26,8 +26,9 @@ def test_shapes(height, width):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7), st.sampled_from(["batch", "none"]), st.sampled_from(["batch", "spectral", "none"]),
-       st.sampled_from([3, 4]), st.sampled_from([1, 7]), st.booleans(), st.sampled_from(["he", "normal", "glorot"]))
+@given(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7), st.sampled_from(["batch", "group", "none"]),
+       st.sampled_from(["batch", "group", "spectral", "none"]), st.sampled_from([3, 4]), st.sampled_from([1, 7]), st.booleans(),
+       st.sampled_from(["he", "normal", "glorot"]))
 def test_shapes_at_any_allowed_size_and_setting(depth, rows, columns, g_norm, d_norm, kernel, out_kernel, minibatch_std, init):
     config = DCGANConfig(**SMALL, g_depth=depth, d_depth=depth, g_norm=g_norm, d_norm=d_norm, g_kernel=kernel, g_out_kernel=out_kernel,
                          d_minibatch_std=minibatch_std, init=init)
@@ -89,7 +90,8 @@ def test_the_default_depth_leaves_a_short_side_of_4_to_7(height, width):
 
 @pytest.mark.parametrize("config", [
     DCGANConfig(**SMALL), DCGANConfig(**SMALL, g_norm="none", g_kernel=4, g_out_kernel=7, init="glorot"),
-    DCGANConfig(**SMALL, d_norm="batch", d_minibatch_std=True), DCGANConfig(**SMALL, d_norm="spectral")], ids=["default", "none", "batch", "spectral"])
+    DCGANConfig(**SMALL, d_norm="batch", d_minibatch_std=True), DCGANConfig(**SMALL, d_norm="spectral"),
+    DCGANConfig(**SMALL, g_upsample="bilinear", d_norm="group")], ids=["default", "none", "batch", "spectral", "bilinear"])
 def test_every_parameter_gets_a_finite_gradient(config):
     torch.manual_seed(0)
     nets = build(config, 32, 48)

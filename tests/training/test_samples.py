@@ -102,7 +102,8 @@ def test_curves_are_drawn_from_the_first_row_on(tmp_path):
 
 @pytest.mark.parametrize("rows", [
     [{"step": 1, "d/loss": "nan", "g/loss": "inf"}],
-    [{"step": 1, "d/loss": 1.0, "d/grad_norm": "nan"}, {"step": 2, "d/loss": "nan", "d/grad_norm": "nan"}]], ids=["from the start", "later"])
+    [{"step": 1, "d/loss": 1.0, "d/grad_norm": "nan"}, {"step": 2, "d/loss": "nan", "d/grad_norm": "nan"}],
+], ids=["from the start", "later"])
 def test_curves_of_a_run_that_broke(tmp_path, rows):
     """The report of the alarm needs them."""
     write_rows(tmp_path, rows)

@@ -49,8 +49,10 @@ def test_pixels_become_floats_between_minus_one_and_one():
 
 
 @pytest.mark.parametrize("phase", ["d", "g"])
-@pytest.mark.parametrize("more", [{"loss": "bce"}, {"loss": "hinge"}, {"loss": "rpgan", "r1": 1.0, "r2": 0.5, "augment": "color,translation,cutout",
-                                                                       "augment_p": 0.5, "flip": True}], ids=lambda more: more["loss"])
+@pytest.mark.parametrize("more", [
+    {"loss": "bce"}, {"loss": "hinge"},
+    {"loss": "rpgan", "r1": 1.0, "r2": 0.5, "augment": "color,translation,cutout", "augment_p": 0.5, "flip": True},
+], ids=lambda more: more["loss"])
 def test_a_batch_in_parts_is_the_whole_batch(phase, more):
     results = []
     for parts in (1, 2, 4):

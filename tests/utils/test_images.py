@@ -17,7 +17,8 @@ def test_every_byte_survives_the_way_through_floats():
 
 
 def test_values_are_rounded_and_clipped_and_the_tensor_stays():
-    video = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0, 100 / 127.5 - 1 + 0.4 / 127.5, 100 / 127.5 - 1 + 0.6 / 127.5]).view(1, 1, 1, 1, 7).repeat(1, 3, 1, 1, 1)
+    values = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0, 100.4 / 127.5 - 1, 100.6 / 127.5 - 1])
+    video = values.view(1, 1, 1, 1, 7).repeat(1, 3, 1, 1, 1)
     before = video.clone()
     assert to_uint8(video)[0, 0, 0, :, 0].tolist() == [0, 0, 128, 255, 255, 100, 101]
     assert torch.equal(video, before)

@@ -37,7 +37,8 @@ def test_the_same_in_every_process():
     """Python's own hash() is salted per process."""
     command = "from utils.seeds import derive; print(derive(3, 'data', 7))"
     root = Path(utils.seeds.__file__).parent.parent
-    printed = {subprocess.run([sys.executable, "-c", command], cwd=root, capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    run = lambda: subprocess.run([sys.executable, "-c", command], cwd=root, capture_output=True, text=True, check=True).stdout
+    printed = {run(), run()}
     assert printed == {f"{derive(3, 'data', 7)}\n"}
 
 
