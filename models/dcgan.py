@@ -58,8 +58,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: DCGANConfig, height: int, width: int):
         super().__init__()
-        depth = config.g_depth or default_depth(height, width)
-        check_size(height, width, depth)
+        depth = check_size(height, width, config.g_depth)
         channels = [min(config.g_width * config.growth**level, config.max_width) for level in range(depth)]
         self.grid = (config.g_base_width or channels[-1], height >> depth, width >> depth)
         self.project = nn.Linear(config.latent_dim, self.grid[0] * self.grid[1] * self.grid[2])
@@ -113,15 +112,18 @@ def default_depth(height: int, width: int) -> int:
     return max(1, (min(height, width) // 4).bit_length() - 1)
 
 
-def check_size(height: int, width: int, depth: int) -> None:
-    """UserError with the nearest sizes that work unless both sides are multiples of 2**depth."""
-    stride = 2**depth
-    if height % stride == 0 and width % stride == 0:
-        return
-    sides = [(max(1, side // stride) * stride, ceil(side / stride) * stride) for side in (height, width)]
-    nearest = [min(pair, key=lambda size: abs(size - side)) for pair, side in zip(sides, (height, width))]
-    raise UserError(f"--height {height} --width {width}: both sides must be multiples of {stride} "
-                    f"({depth} doublings); the nearest allowed is --height {nearest[0]} --width {nearest[1]}")
+def check_size(height: int, width: int, depth: int | None) -> int:
+    """The depth to use: ``depth``, or the default one. UserError with the nearest sizes that work unless both sides are
+    multiples of 2**depth."""
+    used = depth or default_depth(height, width)
+    if height % 2**used == 0 and width % 2**used == 0:
+        return used
+    # Another size may have another default depth: a size counts only if it works with its own.
+    sizes = [tuple(max(1, round(side / 2**d)) * 2**d for side in (height, width)) for d in ([depth] if depth else range(1, used + 2))]
+    sizes = [size for size in sizes if depth or all(side % 2**default_depth(*size) == 0 for side in size)]
+    near = min(sizes, key=lambda size: abs(size[0] - height) + abs(size[1] - width))
+    raise UserError(f"--height {height} --width {width}: both sides must be multiples of {2**used} ({used} doublings); "
+                    f"the nearest allowed is --height {near[0]} --width {near[1]}")
 
 
 def initialise(network: nn.Module, kind: str) -> None:

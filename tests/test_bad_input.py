@@ -14,7 +14,7 @@ from utils.video import write_video
 
 SMALL = ["--data", "synthetic:num_videos=4,frames=8", "--height", 32, "--width", 32, "--batch_size", 4, "--model.g_width", 4,
          "--model.d_width", 4, "--tensorboard", "false", "--samples", 4, "--workers", 1, "--device", "cpu", "--precision", "fp32"]
-PROGRESS = re.compile(r"\w+: \d+/\d+ ")  # a log file shows how far it came before the mistake was seen
+PROGRESS = re.compile(r"[\w ]+: \d+/\d+ ")  # a log file shows how far it came before the mistake was seen
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,9 @@ class RunFolder:
         self._lock = _locked(self.path)
         for leftover in [*self.path.glob(".*.tmp*"), *self.checkpoints.glob(".*.tmp*"), *self.samples.glob(".*.tmp*")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    def write_config(self, config: TrainConfig) -> None:
+        """``config.yaml``: what is being trained from here on."""
         write_text(self.path / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
 
     def _compare(self, config: TrainConfig, found: Path) -> None:

@@ -198,6 +198,7 @@ class Loop:
         self._save()
 
     def _open_log(self) -> Log:
+        self.folder.write_config(self.config)
         self._write_alarms()
         write_json(self.folder.path / "health.json", self.setup.dataset.report.as_dict())
         if not (self.folder.path / "reals.png").exists():

@@ -7,6 +7,8 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.errors import UserError
+
 
 def fsync_path(path: Path) -> None:
     """Force a file's or folder's contents to the disk."""
@@ -19,7 +21,10 @@ def fsync_path(path: Path) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A free name in the same folder (so that a rename is atomic), hidden, with the same ending."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be made: {error.strerror}; choose a path you may write to") from None
     return path.parent / f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}"
 
 
