@@ -183,7 +183,7 @@ class Loop:
         """To the newest checkpoint from before step ``since``, when the trouble began, with half the learning rate."""
         distributed.barrier()
         kept = checkpoint.regular(self.checkpoints, self.config.checkpoint_every)
-        good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1]
+        good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1] or checkpoint.listed(self.checkpoints)[:1]
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
         self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
