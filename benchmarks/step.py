@@ -1,16 +1,18 @@
 """One DCGAN training step at 160x320 beside a plain float32 PyTorch loop over the same networks.
 
-    python benchmarks/step.py            # prints a table, writes benchmarks/results/step.json
+    python -m benchmarks.step            # prints a table, writes benchmarks/results/step.json
 
 Both make one discriminator and one generator update with Adam and cross-entropy on the same real frames. The plain loop is the
 shape of PyTorch's own DCGAN example: float32, contiguous, discriminator on real and on generated frames apart, one generator
 forward for both updates. Ours is what train.py runs, logging and averaging of the generator included. The two take turns, so
-that a busy machine slows both; the ratio is taken turn by turn.
+that a busy machine slows both; the ratio is taken turn by turn. Each runs in a process of its own, because train.py changes how memory
+is handed back to the system and the plain loop does not.
 """
 
 import argparse
 import copy
 import json
+import multiprocessing
 import statistics
 import time
 from pathlib import Path
@@ -73,6 +75,20 @@ def timed(function) -> float:
     return time.perf_counter() - start
 
 
+def serve(pipe, kind: str, config: TrainConfig) -> None:
+    """A process that makes one step of ``kind`` whenever it is asked to, and answers with the seconds it took."""
+    task = build_task(config, DataInfo())
+    frames = torch.randint(0, 256, (config.batch_size, 1, config.height, config.width, 3), dtype=torch.uint8)
+    if kind == "plain":
+        step = plain_loop(task.nets, (frames[:, 0].permute(0, 3, 1, 2).float() / 127.5 - 1).unsqueeze(2).contiguous(), config)
+    else:
+        hardware.keep_freed_memory()
+        dtype = torch.float32 if "float32" in kind else hardware.pick_dtype("auto", CPU)
+        step = our_loop(task, {"video": frames, "label": torch.zeros(config.batch_size, dtype=torch.int64)}, config, dtype)
+    while pipe.recv():
+        pipe.send(timed(step))
+
+
 def matmul_rate(dtype: torch.dtype, size: int = 2048) -> float:
     """GFLOP/s of a square matrix product, the best of ten."""
     a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
@@ -89,27 +105,29 @@ def main() -> None:
     # The comparison is of the same work: no penalty, no augmentation, cross-entropy on both sides.
     config = parse(TrainConfig, ["--config", given.config, "--batch_size", str(given.batch_size), "--loss", "bce", "--r1", "0", "--r2", "0",
                                  "--augment", ""], models=MODELS)
-    task = build_task(config, DataInfo())
-    frames = torch.randint(0, 256, (config.batch_size, 1, config.height, config.width, 3), dtype=torch.uint8)
-    raw = {"video": frames, "label": torch.zeros(config.batch_size, dtype=torch.int64)}
-    real = (frames[:, 0].permute(0, 3, 1, 2).float() / 127.5 - 1).unsqueeze(2).contiguous()
     dtype = hardware.pick_dtype("auto", CPU)
-    loops = {"plain": plain_loop(task.nets, real, config), "ours": our_loop(task, raw, config, dtype),
-             "ours in float32": our_loop(build_task(config, DataInfo()), raw, config, torch.float32)}
     with FlopCounterMode(display=False) as counter:
-        loops["plain"]()
+        real = torch.zeros(config.batch_size, 3, 1, config.height, config.width)
+        plain_loop(build_task(config, DataInfo()).nets, real, config)()
     flops = counter.get_total_flops()
-    seconds = {name: [] for name in loops}
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for kind in ("plain", "ours", "ours in float32"):
+        pipes[kind], theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, kind, config), daemon=True).start()
+    seconds = {kind: [] for kind in pipes}
     rates = []
-    for step in loops.values():
-        step()
-    for _ in range(given.turns):
-        for name, step in loops.items():
-            seconds[name].append(timed(step))
+    for turn in range(given.turns + 2):  # the first two warm up
+        for kind, pipe in pipes.items():
+            pipe.send(True)
+            seconds[kind].append(pipe.recv())
         rates.append(matmul_rate(dtype))
+    for pipe in pipes.values():
+        pipe.send(False)
+    seconds = {kind: values[2:] for kind, values in seconds.items()}
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"])]
     rate = statistics.median(rates)
-    result = {"command": f"python benchmarks/step.py --config {given.config} --batch_size {given.batch_size} --turns {given.turns}",
+    result = {"command": f"python -m benchmarks.step --config {given.config} --batch_size {given.batch_size} --turns {given.turns}",
               "machine": describe(), "arithmetic": str(dtype), "seconds": {name: summary(values) for name, values in seconds.items()},
               "speedup": summary(ratios), "gflop_of_the_plain_step": flops / 1e9, "matmul_gflops": summary(rates),
               "share_of_matmul_rate": flops / 1e9 / statistics.median(seconds["ours"]) / rate}

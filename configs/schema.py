@@ -85,6 +85,8 @@ class TrainConfig:
     """Discriminator steps per step, each on a fresh batch."""
     g_every: int = 1
     """Generator step at every N-th step."""
+    share_fakes: bool = True
+    """Update the generator first and let the discriminator train on the very same clips: one generator pass a step less."""
     r1: float = 0.0
     """Weight gamma of the zero-centred gradient penalty on real clips, gamma/2 E|grad|^2."""
     r2: float = 0.0

@@ -73,6 +73,8 @@ class MinibatchStd(nn.Module):
         batch = x.shape[0]
         size = next(n for n in range(min(self.group, batch), 0, -1) if batch % n == 0)
         values = x.float().reshape(batch // size, size, *x.shape[1:])
-        deviation = (values.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+        # torch.var over a middle axis takes ten times as long on a CPU.
+        variance = (values - values.mean(1, keepdim=True)).square().mean(1)
+        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         channel = deviation.repeat_interleave(size).view(batch, 1, 1, 1).expand(-1, 1, *x.shape[2:])
         return torch.cat([x, channel.to(x.dtype)], 1)

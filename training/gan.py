@@ -23,6 +23,9 @@ class GANTask:
         self.loss_d, self.loss_g = LOSSES[config.loss]
         self.phases = [Phase("d", self.nets["discriminator"], self._adam("discriminator", config.lr_d or config.lr), config.d_repeats),
                        Phase("g", self.nets["generator"], self._adam("generator", config.lr), every=config.g_every)]
+        if config.share_fakes:
+            self.phases.reverse()
+        self._shared: dict[int, Tensor] = {}
 
     def _adam(self, name: str, lr: float) -> torch.optim.Adam:
         betas = (self.config.beta1, self.config.beta2)
@@ -53,8 +56,10 @@ class GANTask:
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         config = self.config
-        with torch.no_grad():
-            fake = self._generate(batch)
+        fake = self._shared.pop(batch.noise.rows.start, None)
+        if fake is None:
+            with torch.no_grad():
+                fake = self._generate(batch)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
         real, fake_logits = self._judge(real_seen, fake_seen)
         loss = self.loss_d(real, fake_logits)
@@ -68,7 +73,10 @@ class GANTask:
         return shown
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
-        fake = self.nets["discriminator"](self._augment(self._generate(batch), batch, "fake")).float()
+        made = self._generate(batch)
+        if self.config.share_fakes:
+            self._shared[batch.noise.rows.start] = made.detach()
+        fake = self.nets["discriminator"](self._augment(made, batch, "fake")).float()
         real = None
         if self.config.loss in NEEDS_REAL_IN_G:
             with torch.no_grad():

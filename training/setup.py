@@ -37,6 +37,8 @@ def prepare(config: TrainConfig) -> Setup:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
+    else:
+        hardware.keep_freed_memory()
     distributed.start(device.type)
     share = distributed.local_rows(config.batch_size)
     if (share.stop - share.start) % config.accumulate:
