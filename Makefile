@@ -9,7 +9,7 @@ RUN = $(VENV)/bin/python
 demo: $(VENV)/ready
 	$(RUN) train.py --config configs/demo.yaml --out $(DEMO)/run
 	$(RUN) generate.py --checkpoint $(DEMO)/run --output $(DEMO)/film.mp4 --num_frames 240 --fps 24 --grid 2x4
-	$(RUN) evaluate.py --checkpoint $(DEMO)/run --data synthetic --metrics swd --output $(DEMO)/evaluation
+	$(RUN) evaluate.py --checkpoint $(DEMO)/run --metrics swd --output $(DEMO)/evaluation
 	@echo
 	@echo "film      $(DEMO)/film.mp4"
 	@echo "report    $(DEMO)/run/report.html"

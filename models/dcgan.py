@@ -21,9 +21,9 @@ class DCGANConfig:
 
     latent_dim: int = 128
     """Size of the latent vector."""
-    g_width: int = 24
+    g_width: int = 16
     """Generator channels at full resolution."""
-    d_width: int = 32
+    d_width: int = 48
     """Discriminator channels after its first convolution."""
     growth: int = 2
     """Channels are multiplied by this at every halving of the resolution."""
@@ -37,17 +37,17 @@ class DCGANConfig:
     """Halvings in the discriminator; as in the generator if not given."""
     g_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator."""
-    d_norm: Literal["batch", "group", "spectral", "none"] = "none"
+    d_norm: Literal["batch", "group", "spectral", "none"] = "group"
     """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
-    g_upsample: Literal["nearest", "bilinear"] = "nearest"
-    """How the generator doubles the resolution."""
+    g_upsample: Literal["nearest", "bilinear"] = "bilinear"
+    """How the generator doubles the resolution; nearest leaves a grid that takes thousands of steps to unlearn."""
     g_kernel: int = 3
     """Side of the generator's convolutions."""
     g_out_kernel: int = 3
     """Side of its last convolution."""
     d_dropout: float = 0.0
     """Dropout before the discriminator's verdict."""
-    d_minibatch_std: bool = False
+    d_minibatch_std: bool = True
     """Show the discriminator the variety of the batch."""
     init: Literal["he", "normal", "glorot"] = "he"
     """Initial weights: He et al. 2015; N(0, 0.02) as in the DCGAN paper; Glorot & Bengio 2010, the default of Keras."""

@@ -176,7 +176,9 @@ class Loop:
         if not broken:
             self._save()
         if self.log:
-            self.log.progress.note(f"stopped at step {self.step}; the last good checkpoint is kept in {self.folder.checkpoints}")
+            kept = checkpoint.latest(self.checkpoints)
+            self.log.progress.note(f"stopped at step {self.step}; " + (f"the last good checkpoint is {kept}" if kept else
+                                                                       "it came before the first checkpoint"))
         return "stop"
 
     def _roll_back(self, since: int) -> None:

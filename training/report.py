@@ -12,6 +12,14 @@ from training.setup import Setup
 from utils.files import write_text
 
 MOST_PICTURES = 8
+# What the names of metrics.jsonl mean, for the table of numbers.
+MEANINGS = {"step": "training steps done", "d/loss": "discriminator's loss", "g/loss": "generator's loss",
+            "d/real": "mean verdict on real clips (logit)", "d/fake": "mean verdict on generated clips (logit)",
+            "d/spread": "standard deviation of all verdicts", "d/accuracy": "share of clips judged rightly; 0.5 is guessing",
+            "d/r1": "squared gradient at real clips", "d/r2": "squared gradient at generated clips",
+            "d/grad_norm": "discriminator's gradient norm", "g/grad_norm": "generator's gradient norm",
+            "seconds": "since this process began training", "data_wait": "share of the time spent waiting for clips",
+            "clips_per_second": "real clips trained on", "diversity": "how much samples differ; real clips are 1"}
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
@@ -65,7 +73,7 @@ def _evolution(run: Path) -> str:
 
 def _numbers(row: dict, setup: Setup) -> str:
     sizes = {f"parameters, {name}": f"{sum(p.numel() for p in net.parameters()):,}" for name, net in setup.task.nets.items()}
-    values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+    values = {f"{name} ({MEANINGS[name]})" if name in MEANINGS else name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
     arithmetic = {"device": str(setup.device), "arithmetic": str(setup.dtype).removeprefix("torch.")}
     return _table({**sizes, **arithmetic, **values})
 

@@ -27,7 +27,8 @@ SETTINGS = {
     "augment, pairs": ["--augment", "color,translation,cutout", "--augment_p", "0.7", "--loss", "rpgan", "--flip"],
     "penalties": ["--r1", "0.1", "--r2", "0.05", "--penalty_every", "2", "--augment", "translation",
                   "--model.d_minibatch_std", "true"],
-    "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none", "--clip_grad", "1", "--lr", "1e-5"],
+    "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none",
+                       "--model.d_minibatch_std", "false", "--clip_grad", "1", "--lr", "1e-5"],
 }
 
 

@@ -107,7 +107,7 @@ def test_samples_come_from_the_average(runner, tmp_path):
 
 def test_lines_where_there_is_no_terminal(runner, tmp_path):
     run = runner.train("--out", tmp_path / "run", *FP32, "--steps", 12)
-    assert re.fullmatch(r"train: 12/12 steps  \S+ steps/s  \d+s  d \S+  g \S+\n", run.stderr), run.stderr
+    assert re.fullmatch(r"train: 12/12 steps  \S+ steps/s  \d+s  g \S+  d \S+\n", run.stderr), run.stderr
     assert run.stdout == f"done: 12 steps; report: {tmp_path / 'run'}/report.html\n"
 
 

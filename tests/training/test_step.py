@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def settings(batch_size=4, seed=0, model=None, **more) -> TrainConfig:
-    small = {"latent_dim": 6, "g_width": 4, "d_width": 4, "max_width": 8, "g_norm": "none", "d_norm": "none"}
+    small = {"latent_dim": 6, "g_width": 4, "d_width": 4, "max_width": 8, "g_norm": "none", "d_norm": "none", "d_minibatch_std": False}
     return TrainConfig(height=16, width=16, batch_size=batch_size, seed=seed, precision="fp32",
                        model=DCGANConfig(**{**small, **(model or {})}), **more).check()
 
