@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import TrainConfig
+from models.layers import BatchNorm, MinibatchStd
 from training.augment import augment, draw, parse_policy
 from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty
 from training.task import Batch, DataInfo, Phase, Request
@@ -47,9 +48,10 @@ class GANTask:
         return augment(video, self.policy, draw(batch.noise, name, self.policy), self.config.augment_p)
 
     def _judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of both halves. One forward pass is faster, but batch statistics must not mix real with generated clips."""
+        """Logits of both halves. One forward pass is faster, but statistics over clips must not mix real with generated ones."""
         discriminator = self.nets["discriminator"]
-        if getattr(self.config.model, "d_norm", "none") == "batch":
+        if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
+               for layer in discriminator.modules()):
             return discriminator(real).float(), discriminator(fake).float()
         logits = discriminator(torch.cat([real, fake.to(real.dtype)])).float()
         return logits[:len(real)], logits[len(real):]
