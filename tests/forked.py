@@ -56,9 +56,14 @@ def _child(request: dict) -> None:
     if request["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
     sys.argv = [request["module"], *request["words"]]
+    run_and_leave(importlib.import_module(request["module"]).main)
+
+
+def run_and_leave(main) -> None:
+    """Run a script's ``main`` as the shell would, and end this process with its status."""
     from utils.errors import script
     try:
-        script(importlib.import_module(request["module"]).main)
+        script(main)
     except SystemExit as end:
         status = end.code
     except BaseException:

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
+
+from tests.forked import run_and_leave
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--data", "synthetic:num_videos=8,frames=12", "--height", "32", "--width", "32", "--batch_size", "8", "--model.g_width", "4",
@@ -146,17 +147,7 @@ def _child(request: dict) -> None:
     os.environ.update(request["environment"])
     sys.argv = request["argv"]
     from train import main
-    from utils.errors import script
-    try:
-        script(main)
-    except SystemExit as end:
-        status = end.code
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # taking down an interpreter with so much imported takes longer than a run
+    run_and_leave(main)
 
 
 def _serve() -> None:
