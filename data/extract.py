@@ -16,6 +16,7 @@ from data.decode import fit_frame, open_stream, pick
 from data.health import Health
 from data.layouts import Source
 from data.pool import Failure, WorkerPool, cpu_count
+from data.thin import Uneven, thin_stream
 from utils.errors import UserError
 from utils.progress import Progress
 
@@ -34,12 +35,14 @@ class Extraction:
     image_fps: float = 25.0
 
 
-def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda: None):
+def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda: None, thin: bool = True):
     """Yields (uint8 RGB (height, width, 3), whether time breaks before it).
 
-    Decoding and resizing overlap: while a second thread resizes, the decoder already works on the next frame.
+    Decoding and resizing overlap: while a second thread resizes, the decoder already works on the next frame. ``thin`` leaves frames
+    undecoded where that is known to be safe; raises :class:`data.thin.Uneven` where it turns out not to be.
     """
-    stream = open_stream(path, kind, how.image_fps, threads)
+    stream = thin_stream(path, how.frame_skip, how.fps, threads) if thin and kind == "video" and not bad else None
+    stream = stream or open_stream(path, kind, how.image_fps, threads)
     waiting: deque = deque()
     try:
         with ThreadPoolExecutor(1) as finisher:
@@ -79,8 +82,9 @@ def extract_one(task: tuple, beat) -> dict:
         return entry
     thumbnails, gaps = [], []
 
-    def frames():
-        for frame, broken in extract_frames(Path(path), kind, how, bad, threads, beat):
+    def frames(thin: bool):
+        thumbnails.clear(), gaps.clear()
+        for frame, broken in extract_frames(Path(path), kind, how, bad, threads, beat, thin):
             if broken and thumbnails:
                 gaps.append(len(thumbnails))
             thumbnails.append(thumbnail(frame))
@@ -92,7 +96,10 @@ def extract_one(task: tuple, beat) -> dict:
         cuts = [start + cut for start, end in zip(edges, edges[1:]) for cut in find_cuts(np.stack(thumbnails[start:end]))] if count else []
         return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": asdict(how)}
 
-    return cache.write(key, frames(), describe)
+    try:
+        return cache.write(key, frames(thin=True), describe)
+    except Uneven:
+        return cache.write(key, frames(thin=False), describe)
 
 
 def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health], how: Extraction, pool: WorkerPool,
