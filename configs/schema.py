@@ -75,6 +75,8 @@ class TrainConfig:
     """Learning rate (Adam) of the generator, and of the discriminator unless `lr_d` is given."""
     lr_d: float | None = None
     """Learning rate of the discriminator, where it differs."""
+    warmup: int = 500
+    """Steps over which the learning rates rise from zero; without, Adam's first steps are as long as any and amplify rounding."""
     beta1: float = 0.5
     """First-moment decay of Adam."""
     beta2: float = 0.999
@@ -145,7 +147,7 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("lr_d", "fps", "clip_grad"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "max_rollbacks", "alarm_after"):
+        for name in ("r1", "r2", "max_rollbacks", "alarm_after", "warmup"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")

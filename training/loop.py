@@ -128,6 +128,7 @@ class Loop:
 
     def _train_step(self) -> dict[str, torch.Tensor]:
         """Every phase that is due. The r-th repeat of any phase trains on the r-th batch of the step."""
+        self._set_lr()
         per_step = max(phase.repeats for phase in self.task.phases)
         stats = {}
         for phase in self.task.phases:
@@ -189,7 +190,6 @@ class Loop:
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
         self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
-        self._set_lr()
         self.watch = Watch(self.config.alarm_patience, self.config.alarm_after)
         if self.log:
             self.log.progress.note(f"back to step {self.step} with {self.lr_scale:g} times the learning rate "
@@ -249,12 +249,13 @@ class Loop:
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))
         self.step, self.lr_scale, self.rollbacks, self.alarms = state["step"], state["lr_scale"], state["rollbacks"], state["alarms"]
         self.watch.started, self.watch.counts = state["watch"]["started"], state["watch"]["counts"]
-        self._set_lr()
 
     def _set_lr(self) -> None:
+        """Learning rates are a function of the step (and of the rollbacks so far)."""
+        scale = self.lr_scale * min(1.0, self.step / max(self.config.warmup, 1))
         for phase in self.task.phases:
             for group, lr in zip(phase.optimizer.param_groups, self.base_lrs[phase.name]):
-                group["lr"] = lr * self.lr_scale
+                group["lr"] = lr * scale
 
     def _catch_signals(self):
         """SIGTERM and the first SIGINT end training after the step; a second SIGINT ends it at once."""

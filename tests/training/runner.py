@@ -17,7 +17,7 @@ from tests.forked import run_and_leave
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--data", "synthetic:num_videos=8,frames=12", "--height", "32", "--width", "32", "--batch_size", "8", "--model.g_width", "4",
         "--model.d_width", "4", "--tensorboard", "false", "--threads", "1", "--samples", "4", "--workers", "1", "--log_every", "1",
-        "--sample_every", "100000", "--checkpoint_every", "100000"]
+        "--sample_every", "100000", "--checkpoint_every", "100000", "--warmup", "0"]
 
 
 class Run:

@@ -19,8 +19,8 @@ from utils import distributed
 from utils.errors import EXIT_INTERRUPTED
 
 STEPS, TOLERANCE = 20, 1e-4
-# A low rate: Adam turns last-bit differences into whole steps where a gradient is nearly zero, and runs drift apart by themselves.
-BASE = ["--precision", "fp32", "--steps", STEPS, "--lr", "5e-5"]
+# The default rates. Without warm-up, Adam turns last-bit differences into whole steps where a gradient is nearly zero, and runs drift apart.
+BASE = ["--precision", "fp32", "--steps", STEPS, "--warmup", "500"]
 SETTINGS = {
     "batch norm": ["--model.g_norm", "batch"],
     "batch norm in both": ["--model.g_norm", "batch", "--model.d_norm", "batch", "--loss", "hinge"],
@@ -28,7 +28,7 @@ SETTINGS = {
     "penalties": ["--r1", "0.1", "--r2", "0.05", "--penalty_every", "2", "--augment", "translation",
                   "--model.d_minibatch_std", "true"],
     "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none",
-                       "--model.d_minibatch_std", "false", "--clip_grad", "1", "--lr", "1e-5"],
+                       "--model.d_minibatch_std", "false", "--clip_grad", "1"],
 }
 
 

@@ -93,6 +93,18 @@ def test_clipping_bounds_the_step(runner, tmp_path):
     assert moved["clipped"] < 1e-9 and moved["free"] > 5e-5
 
 
+def test_warmup_raises_the_rate_evenly(runner, tmp_path):
+    """Adam's first step is the learning rate times sign(gradient): a quarter of it where the rate has gone a quarter of its way up."""
+    moved = []
+    for warmup in ("0", "4"):
+        out = tmp_path / warmup
+        runner.train("--out", out, *FP32, "--steps", 1, "--checkpoint_every", "1", "--warmup", warmup, "--on_alarm", "rollback")
+        first, last = (checkpoint.read_tensors(out / "checkpoints" / f"step_00000{step}", "nets") for step in (0, 1))
+        moved.append((last["generator.project.weight"] - first["generator.project.weight"]).abs())
+    assert float(moved[0].max()) == pytest.approx(2e-4, rel=1e-3)
+    assert torch.allclose(moved[1], moved[0] / 4, rtol=1e-2, atol=1e-7)
+
+
 def test_samples_come_from_the_average(runner, tmp_path):
     """Runs that differ in the decay alone train the same networks and show different samples."""
     command = [*FP32, "--steps", 30, "--lr", "5e-3"]
