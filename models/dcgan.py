@@ -45,6 +45,8 @@ class DCGANConfig:
     """Side of the generator's convolutions."""
     g_out_kernel: int = 3
     """Side of its last convolution."""
+    g_mean: bool = False
+    """Start from the mean of the training frames and learn what differs from it: a fixed camera's background is there at once."""
     d_dropout: float = 0.0
     """Dropout before the discriminator's verdict."""
     d_minibatch_std: bool = True
@@ -68,12 +70,20 @@ class Generator(nn.Module):
             layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
             layers += [*_norm(config.g_norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
-        self.layers = nn.Sequential(*layers, *_same_conv(inputs, 3, config.g_out_kernel, True), nn.Tanh())
+        self.layers = nn.Sequential(*layers, *_same_conv(inputs, 3, config.g_out_kernel, True))
         initialise(self, config.init)
+        if config.g_mean:
+            self.register_buffer("mean", torch.zeros(3, height, width))
+            self.layers[-1].weight.data.mul_(0.1)
+
+    def start_from(self, mean: Tensor) -> None:
+        """``mean``: the training frames' mean (3, height, width) in [-1, 1]. Only with ``g_mean``."""
+        self.mean.copy_(torch.atanh(mean.clamp(-0.98, 0.98)))
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.project(latents).view(-1, *self.grid).contiguous(memory_format=torch.channels_last)
-        return self.layers(x).unsqueeze(2)
+        x = self.layers(x)
+        return torch.tanh(x + self.mean if hasattr(self, "mean") else x).unsqueeze(2)
 
 
 class Discriminator(nn.Module):

@@ -19,6 +19,8 @@ class GANTask:
 
     def __init__(self, config: TrainConfig, info: DataInfo, device: torch.device, build: Callable[..., dict[str, nn.Module]]):
         self.nets = {name: net.to(device) for name, net in build(config.model, config.height, config.width).items()}
+        if info.mean and getattr(config.model, "g_mean", False):
+            self.nets["generator"].start_from(info.mean())
         self.latent_dim = config.model.latent_dim
         self.config, self.policy = config, parse_policy(config.augment)
         self.loss_d, self.loss_g = LOSSES[config.loss]

@@ -1,6 +1,7 @@
 """From a config to what training needs: hardware, data, task."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from utils.errors import UserError
 from utils.seeds import derive
 
 DEFAULT_STEPS = 2000
+MEAN_FRAMES = 512
 
 
 @dataclass
@@ -46,7 +48,7 @@ def prepare(config: TrainConfig) -> Setup:
                         f"{distributed.world_size()} processes gets of --batch_size {config.batch_size}")
     build_task(config, DataInfo())  # a size that does not fit is told before the videos are read
     dataset = read_videos(config, device)
-    info = DataInfo(dataset.classes, dataset.fps)
+    info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset))
     return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
                  build_task(config, info, device), count_steps(config, len(dataset)))
 
@@ -60,6 +62,13 @@ def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
         return dataset
     distributed.barrier()
     return make()
+
+
+def mean_frame(dataset: VideoDataset) -> torch.Tensor:
+    """(3, H, W) in [-1, 1], the mean over the first frames of at most ``MEAN_FRAMES`` clips, spread evenly."""
+    chosen = torch.linspace(0, len(dataset) - 1, min(MEAN_FRAMES, len(dataset))).long()
+    total = sum(dataset.gather(part)["video"][:, 0].double().sum(0) for part in chosen.split(64))
+    return (total / len(chosen) / 127.5 - 1).float().permute(2, 0, 1)
 
 
 def build_task(config: TrainConfig, info: DataInfo, device: torch.device | None = None) -> Task:

@@ -1,5 +1,6 @@
 """What the loop asks of a family: phases of optimiser steps, losses, samples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -77,6 +78,8 @@ class DataInfo:
 
     classes: list[str] = field(default_factory=lambda: [""])
     fps: float = 24.0
+    mean: Callable[[], Tensor] | None = None
+    """Gives the mean of the training frames, (3, H, W) in [-1, 1]."""
 
 
 class Task(Protocol):

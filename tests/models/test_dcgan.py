@@ -139,3 +139,16 @@ def test_dropout_acts_only_while_training():
 @pytest.mark.parametrize("height", [16, 48, 80, 112, 144, 176])
 def test_the_discriminator_may_halve_more_often_than_the_generator_doubles(height):
     run_pair(DCGANConfig(**SMALL, g_depth=4, d_depth=5), height, 32)
+
+
+def test_a_generator_that_starts_from_the_mean_frame_begins_near_it_and_keeps_it():
+    torch.manual_seed(0)
+    generator = Generator(DCGANConfig(**SMALL, g_mean=True), 16, 32)
+    mean = torch.rand(3, 16, 32) * 1.8 - 0.9
+    generator.start_from(mean)
+    assert (generator(torch.randn(64, 6)).mean(0)[:, 0] - mean).abs().mean() < 0.1
+    with torch.no_grad():
+        for parameter in generator.layers[-1].parameters():
+            parameter.zero_()
+    assert torch.allclose(generator(torch.randn(2, 6))[:, :, 0], mean.expand(2, -1, -1, -1), atol=1e-5)
+    assert "mean" in generator.state_dict()  # a checkpoint holds it

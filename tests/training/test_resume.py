@@ -11,7 +11,7 @@ from tests.training.runner import interrupt, newest, outcome, pictures, rows, st
 STEPS = 60
 SETTINGS = {
     "plain": ["--precision", "fp32"],
-    "bf16": ["--precision", "bf16"],
+    "bf16": ["--precision", "bf16", "--model.g_mean", "true"],
     "published": ["--precision", "fp32", "--model.g_norm", "none", "--model.g_kernel", "4", "--model.g_out_kernel", "7", "--model.growth", "1",
                   "--model.d_dropout", "0.4", "--model.init", "glorot", "--ema", "0", "--lr_d", "1e-4"],
     "everything": ["--precision", "fp32", "--loss", "rpgan", "--r1", "1", "--r2", "1", "--penalty_every", "2", "--augment", "color,translation,cutout",

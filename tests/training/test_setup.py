@@ -1,0 +1,26 @@
+import numpy as np
+import torch
+
+from configs.schema import TrainConfig
+from data.dataset import VideoDataset
+from models.dcgan import DCGANConfig
+from training import setup
+from training.task import DataInfo
+
+
+def test_mean_frame_is_the_mean_of_the_training_frames(tmp_path, monkeypatch):
+    dataset = VideoDataset("synthetic:num_videos=3,frames=20", 32, 48, 2, cache_dir=tmp_path, quiet=True)
+    frames = np.stack([dataset[index]["video"][0].numpy() for index in range(len(dataset))])
+    expected = torch.from_numpy(frames.mean(0) / 127.5 - 1).permute(2, 0, 1).float()
+    assert torch.allclose(setup.mean_frame(dataset), expected, atol=1e-5)
+    monkeypatch.setattr(setup, "MEAN_FRAMES", 3)  # of a long film, a few that span it
+    few = frames[[0, (len(dataset) - 1) // 2, len(dataset) - 1]].mean(0) / 127.5 - 1
+    assert torch.allclose(setup.mean_frame(dataset), torch.from_numpy(few).permute(2, 0, 1).float(), atol=1e-5)
+
+
+def test_a_generator_is_given_the_mean_frame_when_it_asks_for_it():
+    mean = torch.full((3, 32, 32), 0.5)
+    for asked in (True, False):
+        config = TrainConfig(height=32, width=32, model=DCGANConfig(g_width=4, d_width=4, g_mean=asked))
+        state = setup.build_task(config, DataInfo(mean=lambda: mean)).nets["generator"].state_dict()
+        assert torch.allclose(state["mean"], torch.atanh(mean)) if asked else "mean" not in state
