@@ -28,6 +28,7 @@ from metrics.protocol import Protocol, Result, to_uint8
 from metrics.registry import COLLECTORS, Metric, choose
 from metrics.sets import Crowd, compare_sets
 from training.restore import load_sampler
+from training.step import to_float
 from utils import hardware
 from utils.errors import UserError, script
 from utils.progress import Progress
@@ -151,7 +152,9 @@ def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     dataset = VideoDataset(source, **settings)
 
     def generate(numbers: Tensor) -> Tensor:
-        video = sampler.sample(sampler.latents(len(numbers), config.seed, int(numbers[0])))
+        shown = to_float(dataset.gather(numbers % len(dataset))["video"], torch.device("cpu")) if sampler.wants_video else None
+        latents = sampler.latents(len(numbers), config.seed, int(numbers[0]))
+        video = sampler.sample(latents, numbers % len(sampler.classes), shown)
         if not torch.isfinite(video).all():
             raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier one")
         return to_uint8(video)

@@ -81,8 +81,14 @@ class TrainConfig:
     """First-moment decay of Adam."""
     beta2: float = 0.999
     """Second-moment decay of Adam."""
-    loss: Literal["bce", "hinge", "rpgan"] = "bce"
-    """Adversarial loss: non-saturating cross-entropy, hinge, or relativistic pairing."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Optimiser of every network."""
+    loss: Literal["bce", "hinge", "rpgan", "wgan", "wgan_gp"] = "bce"
+    """Adversarial loss: non-saturating cross-entropy, hinge, relativistic pairing, Wasserstein without or with gradient penalty."""
+    gp: float = 10.0
+    """Weight lambda of wgan_gp's gradient penalty."""
+    clip_weights: float | None = None
+    """Keep the critic's weights within +- this, as the first Wasserstein GAN did."""
     d_repeats: int = 1
     """Discriminator steps per step, each on a fresh batch."""
     g_every: int = 1
@@ -95,6 +101,12 @@ class TrainConfig:
     """The same on generated clips."""
     penalty_every: int = 1
     """Apply r1 and r2 at every N-th discriminator step, N times as strong."""
+    pixel_mse: float = 0.0
+    """Weight of the squared difference of generated clips to the real ones of the batch."""
+    first_frame_l1: float = 0.0
+    """Weight of the difference of the first generated frame to the one it was made from."""
+    mask_l1: float = 0.0
+    """Weight of the mean of the foreground mask."""
     augment: str = ""
     """DiffAugment policy, some of color,translation,cutout; one draw per clip."""
     augment_p: float = 1.0
@@ -145,9 +157,9 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "image_fps"):
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
-        for name in ("lr_d", "fps", "clip_grad"):
+        for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "max_rollbacks", "alarm_after", "warmup"):
+        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "mask_l1", "max_rollbacks", "alarm_after", "warmup"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import BatchNorm, MinibatchStd, SamePad
+from models.shape import ClipShape
 from utils.errors import UserError
 
 
@@ -169,7 +170,8 @@ def _same_conv(inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Mo
     return [SamePad(kernel), nn.Conv2d(inputs, outputs, kernel, bias=bias)]
 
 
-def build(config: DCGANConfig, height: int, width: int) -> dict[str, nn.Module]:
+def build(config: DCGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
     """The pair of networks, in the memory layout that convolutions are fastest in."""
-    return {"generator": Generator(config, height, width).to(memory_format=torch.channels_last),
-            "discriminator": Discriminator(config, height, width).to(memory_format=torch.channels_last)}
+    size = shape.single_frames("dcgan").height, shape.width
+    return {"generator": Generator(config, *size).to(memory_format=torch.channels_last),
+            "discriminator": Discriminator(config, *size).to(memory_format=torch.channels_last)}

@@ -45,6 +45,7 @@ class Watch:
             won = row["d/accuracy"] >= SURE_ACCURACY and row["d/loss"] <= SURE_LOSS
             raised += self._held("discriminator won", won, row, self.patience,
                                  "the discriminator tells every clip apart; the generator gets no gradient")
+        if "d/spread" in row:
             raised += self._held("discriminator flat", row["d/spread"] <= FLAT_SPREAD, row, self.patience,
                                  "the discriminator gives every clip the same verdict")
         if "diversity" in row and step >= self.after:

@@ -7,55 +7,71 @@ from torch import Tensor, nn
 
 from configs.schema import TrainConfig
 from models.layers import BatchNorm, MinibatchStd
+from models.shape import ClipShape
 from training.augment import augment, draw, parse_policy
-from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty
+from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz_penalty
+from training.optimizers import make_optimizer
 from training.task import Batch, DataInfo, Phase, Request
+from utils.errors import UserError
 
 
 class GANTask:
-    """Trains ``generator`` against ``discriminator`` (or critic) with the losses and penalties of the config."""
+    """Trains ``generator`` against ``discriminator`` (or critic) with the losses and penalties of the config.
+
+    A network with ``takes_labels = True`` is called with class indices as its second argument. A generator with
+    ``takes_image = True`` is given the first frames (B, 3, H, W) of real clips instead of latents. One with ``streams(...)``, called
+    like its ``forward``, gives the parts of its film by name: "film", "mask" ...
+    """
 
     ema = ("generator",)
 
     def __init__(self, config: TrainConfig, info: DataInfo, device: torch.device, build: Callable[..., dict[str, nn.Module]]):
-        self.nets = {name: net.to(device) for name, net in build(config.model, config.height, config.width).items()}
+        shape = ClipShape(config.frames, config.height, config.width, len(info.classes))
+        self.nets = {name: net.to(device) for name, net in build(config.model, shape).items()}
+        generator = self.nets["generator"]
+        self.wants_video = getattr(generator, "takes_image", False)
+        for name, needed in (("mask_l1", hasattr(generator, "streams")), ("first_frame_l1", self.wants_video)):
+            if getattr(config, name) and not needed:
+                raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):
-            self.nets["generator"].start_from(info.mean())
+            generator.start_from(info.mean())
         self.latent_dim = config.model.latent_dim
         self.config, self.policy = config, parse_policy(config.augment)
         self.loss_d, self.loss_g = LOSSES[config.loss]
-        self.phases = [Phase("d", self.nets["discriminator"], self._adam("discriminator", config.lr_d or config.lr), config.d_repeats),
-                       Phase("g", self.nets["generator"], self._adam("generator", config.lr), every=config.g_every)]
+        self.phases = [
+            Phase("d", self.nets["discriminator"], make_optimizer(config, self.nets["discriminator"], config.lr_d or config.lr), config.d_repeats,
+                  clamp=config.clip_weights),
+            Phase("g", generator, make_optimizer(config, generator, config.lr), every=config.g_every)]
         if config.share_fakes:
             self.phases.reverse()
         self._shared: dict[int, Tensor] = {}
-
-    def _adam(self, name: str, lr: float) -> torch.optim.Adam:
-        betas = (self.config.beta1, self.config.beta2)
-        return torch.optim.Adam(self.nets[name].parameters(), lr=lr, betas=betas, fused=True)
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
         return self._discriminator(batch) if phase == "d" else self._generator(batch)
 
     def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
-        return nets["generator"](request.latents)
+        source = request.video[:, :, 0] if self.wants_video else request.latents
+        return _call(nets["generator"], source, request.labels)
 
-    def _generate(self, batch: Batch) -> Tensor:
-        return self.nets["generator"](batch.noise.normal("latent", self.latent_dim))
+    def _source(self, batch: Batch) -> Tensor:
+        """What the generator makes its clips from."""
+        return batch.video[:, :, 0] if self.wants_video else batch.noise.normal("latent", self.latent_dim)
 
     def _augment(self, video: Tensor, batch: Batch, name: str) -> Tensor:
         if not self.policy:
             return video
         return augment(video, self.policy, draw(batch.noise, name, self.policy), self.config.augment_p)
 
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def _verdict(self, video: Tensor, label: Tensor) -> Tensor:
+        return _call(self.nets["discriminator"], video, label).float()
+
+    def _judge(self, real: Tensor, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of both halves. One forward pass is faster, but statistics over clips must not mix real with generated ones."""
-        discriminator = self.nets["discriminator"]
         if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
-               for layer in discriminator.modules()):
-            return discriminator(real).float(), discriminator(fake).float()
-        logits = discriminator(torch.cat([real, fake.to(real.dtype)])).float()
+               for layer in self.nets["discriminator"].modules()):
+            return self._verdict(real, label), self._verdict(fake, label)
+        logits = self._verdict(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]))
         return logits[:len(real)], logits[len(real):]
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
@@ -63,26 +79,46 @@ class GANTask:
         fake = self._shared.pop(batch.noise.rows.start, None)
         if fake is None:
             with torch.no_grad():
-                fake = self._generate(batch)
+                fake = _call(self.nets["generator"], self._source(batch), batch.label)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
-        real, fake_logits = self._judge(real_seen, fake_seen)
+        real, fake_logits = self._judge(real_seen, fake_seen, batch.label)
         loss = self.loss_d(real, fake_logits)
-        shown = {"loss": loss, "real": real.mean(), "fake": fake_logits.mean(), "spread": torch.cat([real, fake_logits]).std(),
-                 "accuracy": ((real > 0).float().mean() + (fake_logits < 0).float().mean()) / 2}
+        shown = {"loss": loss, "real": real.mean(), "fake": fake_logits.mean(), "spread": torch.cat([real, fake_logits]).std()}
+        if not config.loss.startswith("wgan"):  # a critic's zero means nothing
+            shown["accuracy"] = ((real > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
+        verdict = lambda video: self._verdict(video, batch.label)
         for name, gamma, video in (("r1", config.r1, real_seen), ("r2", config.r2, fake_seen)):
             if gamma and batch.step % config.penalty_every == 0:
-                penalty = gradient_penalty(self.nets["discriminator"], video)
-                shown[name] = penalty
-                shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * penalty
+                shown[name] = gradient_penalty(verdict, video)
+                shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * shown[name]
+        if config.loss == "wgan_gp":
+            shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"))
+            shown["loss"] = shown["loss"] + config.gp * shown["gp"]
         return shown
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
-        made = self._generate(batch)
-        if self.config.share_fakes:
+        config, shown = self.config, {}
+        source, generator = self._source(batch), self.nets["generator"]
+        if config.mask_l1:
+            streams = _call(generator.streams, source, batch.label, generator)
+            made, shown["mask"] = streams["film"], streams["mask"].float().abs().mean()
+        else:
+            made = _call(generator, source, batch.label)
+        if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
-        fake = self.nets["discriminator"](self._augment(made, batch, "fake")).float()
+        fake = self._verdict(self._augment(made, batch, "fake"), batch.label)
         real = None
-        if self.config.loss in NEEDS_REAL_IN_G:
+        if config.loss in NEEDS_REAL_IN_G:
             with torch.no_grad():
-                real = self.nets["discriminator"](self._augment(batch.video, batch, "real")).float()
-        return {"loss": self.loss_g(real, fake)}
+                real = self._verdict(self._augment(batch.video, batch, "real"), batch.label)
+        if config.pixel_mse:
+            shown["pixel_mse"] = (made.float() - batch.video).square().mean()
+        if config.first_frame_l1:
+            shown["first_frame_l1"] = (made[:, :, 0].float() - batch.video[:, :, 0]).abs().mean()
+        weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1}
+        return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}
+
+
+def _call(function: Callable, source: Tensor, label: Tensor | None, net: nn.Module | None = None) -> Tensor:
+    """A network, or a function of ``net``, with the labels if it takes them."""
+    return function(source, label) if getattr(net or function, "takes_labels", False) else function(source)

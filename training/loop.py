@@ -17,7 +17,6 @@ from training.log import Log
 from training.report import write_report
 from training.setup import Setup, prepare
 from training.step import run_phase, to_float
-from training.task import Request
 from utils import distributed, hardware, images
 from utils.errors import EXIT_INTERRUPTED, UserError
 from utils.files import write_json, write_text
@@ -148,11 +147,11 @@ class Loop:
 
     def _diversity(self) -> dict[str, float]:
         """How much samples differ from each other, beside real clips (1 = as much)."""
-        if self.step % (self.config.log_every * DIVERSITY_EVERY) or self.real_variety == 0:
+        if self.step % (self.config.log_every * DIVERSITY_EVERY) or self.real_variety == 0 or not self.task.latent_dim:
             return {}
-        fixed = samples.latents(DIVERSITY_CLIPS, self.task.latent_dim, self.config.seed, name="diversity")
+        fixed = samples.fixed_request(self.task, self.setup.dataset, DIVERSITY_CLIPS, self.config.seed, "diversity")
         with hardware.autocast(self.setup.dtype, self.setup.device):
-            clips = samples.generate(self.task, self.task.nets, Request(fixed))
+            clips = samples.generate(self.task, self.task.nets, fixed)
         return {"diversity": variety(clips) / self.real_variety}
 
     def _check_weights(self) -> list[Alarm]:
@@ -216,8 +215,9 @@ class Loop:
         if not self.log:
             return
         config = self.config
+        fixed = samples.fixed_request(self.task, self.setup.dataset, config.samples, config.seed)
         with hardware.autocast(self.setup.dtype, self.setup.device):
-            picture = samples.write_samples(self.folder.samples, self.step, self.task, self.shown_nets, config.samples, config.seed,
+            picture = samples.write_samples(self.folder.samples, self.step, self.task, self.shown_nets, fixed, config.seed,
                                             self.setup.dataset.fps)
         self.log.picture("samples", picture, self.step)
         self._report()

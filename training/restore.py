@@ -26,16 +26,18 @@ class Sampler:
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
         averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}
         checkpoint.load_nets(averaged, checkpoint.read_tensors(path, "ema"), path)
+        self.wants_video = self._task.wants_video
         self.latent_dim, self._device, self._dtype = self._task.latent_dim, device, dtype
 
     def latents(self, num: int, seed: int, start: int = 0) -> Tensor:
         """(num, latent_dim), N(0, 1); row i is a function of (seed, start + i) alone."""
         return samples.latents(num, self.latent_dim, seed, start)
 
-    def sample(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights."""
+    def sample(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> Tensor:
+        """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights. ``labels`` (B,) and ``video``
+        (B, 3, T, H, W) where the family takes them."""
         with hardware.autocast(self._dtype, self._device):
-            return samples.generate(self._task, self._task.nets, Request(latents, labels), batch_size=len(latents)).clamp_(-1, 1)
+            return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
 
 
 def load_sampler(path: str | Path, device: str = "auto", precision: str = "auto") -> Sampler:

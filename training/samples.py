@@ -1,6 +1,7 @@
 """Pictures and films of a run: real clips, fixed-latent samples, curves."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from data.dataset import VideoDataset
 from training.log import read_rows
+from training.step import to_float
 from training.task import Request, Task
 from utils import images
 from utils.files import atomic_file
@@ -23,6 +25,14 @@ def latents(number: int, dim: int, seed: int, start: int = 0, name: str = "sampl
     return torch.stack([torch.randn(dim, generator=torch_generator(seed, name, start + index)) for index in range(number)])
 
 
+def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, name: str = "sample") -> Request:
+    """The same latents and clips for the same seed; labels take turns."""
+    labels = torch.arange(number) % len(dataset.classes)
+    video = to_float(real_clips(dataset, number, seed), torch.device("cpu")) if task.wants_video else None
+    number = number if video is None else len(video)
+    return Request(latents(number, task.latent_dim, seed, name=name), labels[:number], video)
+
+
 @torch.no_grad()
 def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> Tensor:
     """(B, 3, T, H, W) on the CPU, in parts of ``batch_size``, by networks in evaluation mode."""
@@ -32,8 +42,7 @@ def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> 
         net.eval()
     parts = []
     for at in range(0, len(request.latents), batch_size):
-        labels = None if request.labels is None else request.labels[at:at + batch_size].to(device)
-        parts.append(task.sample(nets, Request(request.latents[at:at + batch_size].to(device), labels)).float().cpu())
+        parts.append(task.sample(nets, request[at:at + batch_size].to(device)).float().cpu())
     for name, net in nets.items():
         net.train(training[name])
     return torch.cat(parts)
@@ -45,27 +54,26 @@ def real_clips(dataset: VideoDataset, number: int, seed: int) -> Tensor:
     return dataset.gather(chosen)["video"].cpu()
 
 
-def write_samples(folder: Path, step: int, task: Task, nets: dict, number: int, seed: int, fps: float) -> np.ndarray:
-    """``step_N.png``: samples of fixed latents. ``step_N.mp4``: a generator of frames goes once around a circle through each
+def write_samples(folder: Path, step: int, task: Task, nets: dict, fixed: Request, seed: int, fps: float) -> np.ndarray:
+    """``step_N.png``: samples of ``fixed``. ``step_N.mp4``: a generator of frames goes once around a circle through each
     latent, a generator of clips shows its clips. Returns the picture."""
-    fixed = latents(number, task.latent_dim, seed)
-    first = images.to_uint8(generate(task, nets, Request(fixed)))
+    first = images.to_uint8(generate(task, nets, fixed))
     picture = images.grid(first[:, 0])
     images.save_png(folder / f"step_{step:06d}.png", picture)
     write_video(folder / f"step_{step:06d}.mp4", _film(first, fixed, task, nets, seed), fps=max(1, round(fps)))
     return picture
 
 
-def _film(first: np.ndarray, fixed: Tensor, task: Task, nets: dict, seed: int):
-    if first.shape[1] > 1:
+def _film(first: np.ndarray, fixed: Request, task: Task, nets: dict, seed: int):
+    if first.shape[1] > 1 or not task.latent_dim:
         yield from (images.grid(first[:, t]) for t in range(first.shape[1]))
         return
     few = fixed[:9]
-    across = latents(len(few), task.latent_dim, seed, name="across")
+    across = latents(len(few.latents), task.latent_dim, seed, name="across")
     for index in range(FILM_FRAMES):
         angle = 2 * math.pi * index / FILM_FRAMES
-        circle = few * math.cos(angle) + across * math.sin(angle)
-        yield images.grid(images.to_uint8(generate(task, nets, Request(circle)))[:, 0])
+        circle = replace(few, latents=few.latents * math.cos(angle) + across * math.sin(angle))
+        yield images.grid(images.to_uint8(generate(task, nets, circle))[:, 0])
 
 
 def plot_losses(path: Path) -> None:

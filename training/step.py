@@ -46,6 +46,10 @@ def run_phase(task: Task, phase: Phase, raw: dict[str, Tensor], config: TrainCon
     if config.clip_grad:
         nn.utils.clip_grads_with_norm_(phase.module.parameters(), config.clip_grad, totals["grad_norm"])
     phase.optimizer.step()
+    if phase.clamp is not None:
+        with torch.no_grad():
+            for parameter in phase.module.parameters():
+                parameter.clamp_(-phase.clamp, phase.clamp)
     return totals
 
 

@@ -22,6 +22,8 @@ class Phase:
     optimizer: Optimizer
     repeats: int = 1
     """Optimiser steps per training step, each on a fresh batch."""
+    clamp: float | None = None
+    """Keep every weight within +- this after each step."""
     every: int = 1
     """Run at every N-th training step."""
 
@@ -66,10 +68,18 @@ class Batch:
 
 @dataclass
 class Request:
-    """What to sample: ``latents`` (B, latent_dim) and, for families that know classes, ``labels`` (B,)."""
+    """What to sample: ``latents`` (B, latent_dim); for families that know classes, ``labels`` (B,), int64; for those that answer to
+    real clips, ``video`` (B, 3, T, H, W) in [-1, 1]."""
 
     latents: Tensor
     labels: Tensor | None = None
+    video: Tensor | None = None
+
+    def __getitem__(self, rows: slice) -> "Request":
+        return Request(*(None if value is None else value[rows] for value in (self.latents, self.labels, self.video)))
+
+    def to(self, device: torch.device) -> "Request":
+        return Request(*(None if value is None else value.to(device) for value in (self.latents, self.labels, self.video)))
 
 
 @dataclass
@@ -91,6 +101,9 @@ class Task(Protocol):
     """Which of them get an averaged copy."""
     phases: list[Phase]
     latent_dim: int
+    """0 for a family that makes nothing from noise."""
+    wants_video: bool
+    """Whether samples are made from real clips: ``Request.video`` is given then."""
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """Named scalars; "loss" is differentiated, all are logged."""

@@ -121,7 +121,7 @@ def test_the_family_decides_which_settings_exist(write):
     (["--height"], "--height"),
     (["--lr", "nan"], "--lr"),
     (["--restart", "maybe"], "maybe"),
-    (["--loss", "wgan"], "--loss"),
+    (["--loss", "wasserstein"], "--loss"),
     (["--family", "nope"], "--family nope"),
     (["stray"], "stray"),
     (["--config"], "--config"),

@@ -8,13 +8,14 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from models.dcgan import DCGANConfig, Discriminator, Generator, build, default_depth
+from models.shape import ClipShape
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 6, "g_width": 4, "d_width": 4, "max_width": 8}
 
 
 def run_pair(config: DCGANConfig, height: int, width: int) -> None:
-    nets = build(config, height, width)
+    nets = build(config, ClipShape(1, height, width))
     frames = nets["generator"](torch.randn(2, config.latent_dim))
     assert frames.shape == (2, 3, 1, height, width) and frames.abs().max() <= 1
     assert nets["discriminator"](frames).shape == (2,)
@@ -70,7 +71,7 @@ def test_with_a_depth_of_its_own_the_size_named_is_the_nearest(height, width, de
 
 def test_a_wrong_size_stops_the_build():
     with pytest.raises(UserError, match="--height 160 --width 320"):
-        build(DCGANConfig(), 150, 321)
+        build(DCGANConfig(), ClipShape(1, 150, 321))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 2), (3, 3), (1, 64)])
@@ -94,7 +95,7 @@ def test_the_default_depth_leaves_a_short_side_of_4_to_7(height, width):
     DCGANConfig(**SMALL, g_upsample="bilinear", d_norm="group")], ids=["default", "none", "batch", "spectral", "bilinear"])
 def test_every_parameter_gets_a_finite_gradient(config):
     torch.manual_seed(0)
-    nets = build(config, 32, 48)
+    nets = build(config, ClipShape(1, 32, 48))
     nets["discriminator"](nets["generator"](torch.randn(4, config.latent_dim))).square().sum().backward()
     for name, net in nets.items():
         for key, parameter in net.named_parameters():

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.dcgan import DCGANConfig, build
+from models.shape import ClipShape
 from training import checkpoint
 from utils.errors import UserError
 
@@ -23,7 +24,7 @@ processes.set_forkserver_preload(["training.checkpoint", __name__])
 
 def new_training(seed: int = 0, d_norm: str = "none"):
     torch.manual_seed(seed)
-    nets = build(DCGANConfig(latent_dim=6, g_width=4, d_width=4, max_width=8, d_norm=d_norm), 16, 16)
+    nets = build(DCGANConfig(latent_dim=6, g_width=4, d_width=4, max_width=8, d_norm=d_norm), ClipShape(1, 16, 16))
     optimizers = {name: torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.5, 0.99), fused=True) for name, net in nets.items()}
     return nets, optimizers
 

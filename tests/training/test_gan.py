@@ -5,8 +5,12 @@ import torch
 
 from configs.schema import TrainConfig
 from models.dcgan import DCGANConfig
+from tests.training.runner import newest
+from training import checkpoint
+from training.gan import GANTask
 from training.setup import build_task
-from training.task import DataInfo
+from training.task import Batch, DataInfo, Noise, Request
+from utils.errors import UserError
 
 
 @pytest.mark.parametrize("number", [4, 6, 8])
@@ -17,6 +21,86 @@ def test_verdicts_on_real_clips_do_not_depend_on_the_generated_ones(number, norm
     task = build_task(config, DataInfo())
     generator = torch.Generator().manual_seed(0)
     real, fake, other = (torch.rand(number, 3, 1, 16, 16, generator=generator) * 2 - 1 for _ in range(3))
+    label = torch.zeros(number, dtype=torch.int64)
     with torch.no_grad():
-        first, second = task._judge(real, fake)[0], task._judge(real, other / 9)[0]
+        first, second = task._judge(real, fake, label)[0], task._judge(real, other / 9, label)[0]
     torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+
+
+class Answer(torch.nn.Module):
+    """A generator that takes an image (and a label) and answers with a film of it."""
+    takes_image = takes_labels = True
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.5))
+
+    def streams(self, image, label):
+        film = (image * self.scale + label.view(-1, 1, 1, 1) / 10).unsqueeze(2).expand(-1, -1, 2, -1, -1)
+        return {"film": film, "mask": torch.full_like(film[:, :1], 0.25)}
+
+    def forward(self, image, label):
+        return self.streams(image, label)["film"]
+
+
+class Mean(torch.nn.Module):
+    takes_labels = True
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, video, label):
+        return video.mean((1, 2, 3, 4)) * self.scale + label
+
+
+def answer_task(**settings):
+    config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(), share_fakes=False, **settings)
+    return GANTask(config, DataInfo(classes=["a", "b"]), torch.device("cpu"), lambda model, shape: {"generator": Answer(), "discriminator": Mean()})
+
+
+def a_batch():
+    video = torch.rand(4, 3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    return Batch(video, torch.tensor([0, 1, 0, 1]), Noise((0, 1, "g", 0), slice(0, 4), 4, torch.device("cpu")), 1)
+
+
+def test_terms_of_a_generator_that_answers_to_images():
+    batch = a_batch()
+    made = Answer()(batch.video[:, :, 0], batch.label)
+    plain = answer_task(loss="wgan").losses("g", batch)["loss"]
+    assert plain.item() == pytest.approx(-(made.mean((1, 2, 3, 4)) + batch.label).mean().item(), rel=1e-5)
+    terms = answer_task(loss="wgan", mask_l1=2.0, first_frame_l1=3.0, pixel_mse=4.0).losses("g", batch)
+    assert terms["mask"].item() == 0.25
+    assert terms["first_frame_l1"].item() == pytest.approx((made[:, :, 0] - batch.video[:, :, 0]).abs().mean().item(), rel=1e-5)
+    assert terms["pixel_mse"].item() == pytest.approx((made - batch.video).square().mean().item(), rel=1e-5)
+    expected = plain + 2 * terms["mask"] + 3 * terms["first_frame_l1"] + 4 * terms["pixel_mse"]
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_critic_with_gradient_penalty():
+    losses = answer_task(loss="wgan_gp", gp=10.0).losses("d", a_batch())
+    slope = (1 / (3 * 2 * 16 * 16)) ** 0.5  # of the mean over all pixels
+    assert losses["gp"].item() == pytest.approx((slope - 1) ** 2, rel=1e-3)
+    assert losses["loss"].item() == pytest.approx((losses["fake"] - losses["real"] + 10 * losses["gp"]).item(), rel=1e-4)
+    assert "accuracy" not in losses  # a critic's zero means nothing
+
+
+def test_samples_of_a_generator_that_answers_to_images():
+    batch = a_batch()
+    task = answer_task()
+    found = task.sample(task.nets, Request(torch.zeros(4, 0), batch.label, batch.video))
+    assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
+
+
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1"])
+def test_a_term_that_could_apply_to_nothing_is_refused(term):
+    with pytest.raises(UserError, match=f"--{term} 0.1"):
+        build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 0.1}), DataInfo())
+
+
+def test_clipped_weights_stay_within_their_bounds(runner, tmp_path):
+    runner.train("--out", tmp_path / "run", "--precision", "fp32", "--loss", "wgan", "--optimizer", "rmsprop", "--clip_weights", "0.01", "--lr", "1e-2",
+                 "--steps", 3, "--model.d_norm", "none")
+    tensors = checkpoint.read_tensors(newest(tmp_path / "run"), "nets")
+    bounds = {part: max(float(value.abs().max()) for name, value in tensors.items() if name.startswith(part)) for part in ("discriminator", "generator")}
+    assert bounds["discriminator"] == pytest.approx(0.01) and bounds["generator"] > 0.1

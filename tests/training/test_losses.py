@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from training.losses import LOSSES, NEEDS_REAL_IN_G, bce_d, bce_g, gradient_penalty, hinge_d, hinge_g, rpgan_d, rpgan_g
+from training.losses import (LOSSES, NEEDS_REAL_IN_G, bce_d, bce_g, gradient_penalty, hinge_d, hinge_g, lipschitz_penalty, rpgan_d,
+                             rpgan_g)
 
 logits = st.lists(st.floats(-20, 20), min_size=1, max_size=6).map(lambda values: torch.tensor(values, dtype=torch.float64))
 
@@ -110,3 +111,22 @@ def test_penalty_does_not_reach_the_clips():
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 1), nn.Flatten(0))
     gradient_penalty(net, x).backward()
     assert x.grad is None and net[1].weight.grad.abs().max() > 0
+
+
+def test_lipschitz_penalty_of_a_linear_critic():
+    torch.manual_seed(0)
+    net = Linear(3, 2, 4, 5)
+    real, fake = torch.randn(2, 7, 3, 2, 4, 5, dtype=torch.float64)
+    penalty = lipschitz_penalty(net, real, fake, torch.rand(7))
+    assert penalty.item() == pytest.approx((net.weight.norm().item() - 1) ** 2, rel=1e-6)
+    penalty.backward()
+    expected = 2 * (net.weight.norm() - 1) * net.weight / net.weight.norm()
+    torch.testing.assert_close(net.weight.grad.float(), expected.float().detach())
+
+
+def test_lipschitz_penalty_looks_between_the_clips():
+    """Of x^2 the slope at real + t (fake - real) is twice that: each clip has its own t."""
+    real, fake, where = torch.full((2, 1, 1, 1, 1), 1.0), torch.full((2, 1, 1, 1, 1), 3.0), torch.tensor([0.0, 0.25])
+    penalty = lipschitz_penalty(lambda video: video.square().flatten(1).sum(1), real, fake, where)
+    assert penalty.item() == pytest.approx(((2 * 1.0 - 1) ** 2 + (2 * 1.5 - 1) ** 2) / 2, rel=1e-5)
+    assert lipschitz_penalty(lambda video: video.flatten(1).sum(1) * 0, real, fake, where).item() == pytest.approx(1, rel=1e-4)

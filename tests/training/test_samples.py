@@ -74,11 +74,11 @@ def _frames(path) -> int:
 @pytest.mark.parametrize("frames", [1, 5])
 def test_samples_are_a_picture_and_a_film(tmp_path, frames):
     task = Toy(frames)
-    picture = write_samples(tmp_path, 500, task, task.nets, number=4, seed=1, fps=25.0)
+    picture = write_samples(tmp_path, 500, task, task.nets, Request(latents(4, 4, 1)), seed=1, fps=25.0)
     stored = cv2.cvtColor(cv2.imread(str(tmp_path / "step_000500.png")), cv2.COLOR_BGR2RGB)
     assert np.array_equal(stored, picture)
     assert _frames(tmp_path / "step_000500.mp4") == (32 if frames == 1 else 5)
-    again = write_samples(tmp_path, 501, task, task.nets, number=4, seed=1, fps=25.0)
+    again = write_samples(tmp_path, 501, task, task.nets, Request(latents(4, 4, 1)), seed=1, fps=25.0)
     assert np.array_equal(picture, again)  # the latents stay the same all the way
     assert (tmp_path / "step_000500.mp4").read_bytes() == (tmp_path / "step_000501.mp4").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {f"step_00050{i}.{kind}" for i in (0, 1) for kind in ("png", "mp4")}
