@@ -97,7 +97,7 @@ class Generator(Growing):
     def _frames(self, x: Tensor, level: int) -> Tensor:
         """What level ``level`` paints from its features."""
         x = self.to_rgb[str(level)](x) if level else self.layers[self._ends[-1]:](x)
-        return torch.tanh(x + halve(self.mean, level) if hasattr(self, "mean") else x).unsqueeze(2)
+        return torch.tanh(x + halve(self.mean[:, None], level)[:, 0] if hasattr(self, "mean") else x).unsqueeze(2)
 
 
 class Discriminator(Growing):

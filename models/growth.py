@@ -21,7 +21,7 @@ class Growing(nn.Module):
 
 
 def halve(video: Tensor, times: int = 1) -> Tensor:
-    """(..., H, W) -> (..., H / 2^times, W / 2^times), means of squares."""
+    """(B, C, T, H, W), or without B, -> (B, C, T, H / 2^times, W / 2^times), means of squares."""
     return F.avg_pool3d(video, (1, 2**times, 2**times)) if times else video
 
 
