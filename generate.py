@@ -17,7 +17,7 @@ from configs.cli import parse
 from training.restore import Sampler, load_sampler
 from utils import images
 from utils.errors import UserError, script
-from utils.latent_paths import LatentPath, PathKind
+from utils.latent_paths import Crossing, LatentPath, PathKind
 from utils.progress import Progress
 from utils.seeds import derive
 from utils.video import VideoWriter, check_target
@@ -42,6 +42,11 @@ class GenerateConfig:
     """Another seed, another film."""
     path: PathKind = "slerp"
     """Way through latent space: arcs between random points, a smooth random walk, or a closed walk."""
+    interpolate: str | None = None
+    """Seeds A:B: one arc from the first latent of the film with --seed A to that with --seed B, instead of `path` and `seed`. A generator
+    of clips plays its clip forwards and backwards meanwhile, each frame from the latent of its own moment."""
+    label: str | None = None
+    """Class to show, of a family that knows classes; without it, cells of the grid (and films) take turns through the classes."""
     keyframe_seconds: float = 2.0
     """Time from one random point of the path to the next: shorter moves faster."""
     grid: str = "1x1"
@@ -72,6 +77,7 @@ class GenerateConfig:
             value, accepted = getattr(self, name), get_args(kind)
             _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
         self.rows_columns()
+        self.seeds()
         check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
         return self
 
@@ -80,6 +86,14 @@ class GenerateConfig:
         match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", str(self.grid))
         _need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4")
         return int(match[1]), int(match[2])
+
+    def seeds(self) -> list[int]:
+        """``interpolate`` as numbers; the film's own seed if it is not given."""
+        if self.interpolate is None:
+            return [self.seed]
+        match = re.fullmatch(r"(\d+):(\d+)", str(self.interpolate))
+        _need("interpolate", self.interpolate, match is not None and max(map(int, match.groups())) < 2**63, "two seeds A:B, for one 3:14")
+        return [int(match[1]), int(match[2])]
 
     def targets(self) -> list[Path]:
         """The path of each film."""
@@ -121,31 +135,57 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:
     """The frames of film number ``film``, uint8 RGB ``(rows * H, columns * W, 3)``, one by one.
 
-    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame.
+    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame. Between two seeds
+    (``interpolate``) every frame has a clip of its own, and shows of it the moment that a clip played to and fro would show.
     """
     rows, columns = config.rows_columns()
     cells = rows * columns
     period = config.keyframe_seconds * float(fps)
-    paths = [_path(sampler, config, period, derive(config.seed, "film", film, cell)) for cell in range(cells)]
-    starts = range(0, config.num_frames, sampler.config.frames)
+    paths = [_path(sampler, config, period, film, cell) for cell in range(cells)]
+    length = sampler.config.frames
+    starts = range(0, config.num_frames, 1 if config.interpolate else length)
+    labels = class_numbers(sampler, config.label, film * cells, cells)
     clips_at_once = max(1, config.batch_size // cells)
 
     def frames():
         for first in range(0, len(starts), clips_at_once):
             batch = starts[first:first + clips_at_once]
             latents = torch.stack([path.at(batch) for path in paths], dim=1).flatten(0, 1) * config.truncation
-            samples = torch.cat([sampler.sample(part) for part in latents.split(config.batch_size)])
+            wanted = [None] * len(latents) if labels is None else labels.repeat(len(batch)).split(config.batch_size)
+            samples = torch.cat([sampler.sample(*pair) for pair in zip(latents.split(config.batch_size), wanted)])
             if not torch.isfinite(samples).all():
                 raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
-            for clip in np.split(images.to_uint8(samples), len(batch)):
-                for time in range(clip.shape[1]):
+            for start, clip in zip(batch, np.split(images.to_uint8(samples), len(batch))):
+                for time in [to_and_fro(start, length)] if config.interpolate else range(clip.shape[1]):
                     yield images.grid(clip[:, time], columns, gap=0)
 
     return islice(frames(), config.num_frames)
 
 
-def _path(sampler: Sampler, config: GenerateConfig, period: float, seed: int) -> LatentPath:
-    return LatentPath(config.path, lambda index: sampler.latents(1, seed, start=index)[0], period, config.num_frames)
+def class_numbers(sampler: Sampler, label: str | None, first: int, number: int) -> torch.Tensor | None:
+    """The classes that ``number`` cells show, (number,) int64, the first of them cell ``first`` over all films; None without classes."""
+    if not sampler.takes_labels:
+        if label is not None:
+            raise UserError(f"--label {label}: this checkpoint was trained without classes; leave it out")
+        return None
+    if label is None:
+        return torch.arange(first, first + number) % len(sampler.classes)
+    if label not in sampler.classes:
+        raise UserError(f"--label {label}: must be one of {', '.join(sampler.classes)}")
+    return torch.full((number,), sampler.classes.index(label))
+
+
+def to_and_fro(frame: int, length: int) -> int:
+    """0, 1 ... length - 1, length - 2 ... 1, 0, 1 ...: a clip played forwards and backwards has no jump."""
+    part = frame % max(1, 2 * length - 2)
+    return min(part, 2 * length - 2 - part) if length > 1 else 0
+
+
+def _path(sampler: Sampler, config: GenerateConfig, period: float, film: int, cell: int) -> LatentPath | Crossing:
+    latent = lambda seed, index: sampler.latents(1, derive(seed, "film", film, cell), start=index)[0]
+    if config.interpolate:
+        return Crossing(*(latent(seed, 0) for seed in config.seeds()), config.num_frames)
+    return LatentPath(config.path, lambda index: latent(config.seed, index), period, config.num_frames)
 
 
 def _is_whole(value) -> bool:

@@ -93,6 +93,14 @@ class TrainConfig:
     """Discriminator steps per step, each on a fresh batch."""
     g_every: int = 1
     """Generator step at every N-th step."""
+    compile_penalty: bool = False
+    """Compile r1, r2 and gp's gradients; checked against the plain ones at the start, which take over where they differ."""
+    grow_from: int = 0
+    """Progressive growing: start this many halvings below the full height and width."""
+    grow_steps: int = 2000
+    """Steps from one doubling of the size to the next."""
+    grow_fade: float = 0.5
+    """Share of those over which the new layers fade in."""
     share_fakes: bool = True
     """Update the generator first and let the discriminator train on the very same clips: one generator pass a step less."""
     r1: float = 0.0
@@ -151,7 +159,7 @@ class TrainConfig:
     def check(self) -> "TrainConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself."""
         for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
-                     "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list"):
+                     "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps"):
             _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("steps", "epochs", "max_frames", "workers", "threads"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
@@ -159,11 +167,11 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "mask_l1", "max_rollbacks", "alarm_after", "warmup"):
+        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "mask_l1", "max_rollbacks", "alarm_after", "warmup", "grow_from"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        for name in ("augment_p", "max_broken"):
+        for name in ("augment_p", "max_broken", "grow_fade"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
         _need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
         if self.steps is not None and self.epochs is not None:

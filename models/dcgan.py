@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.growth import Growing, check_levels, double, fade, halve
 from models.layers import BatchNorm, MinibatchStd, SamePad
 from models.shape import ClipShape
 from utils.errors import UserError
@@ -56,26 +57,29 @@ class DCGANConfig:
     """Initial weights: He et al. 2015; N(0, 0.02) as in the DCGAN paper; Glorot & Bengio 2010, the default of Keras."""
 
 
-class Generator(nn.Module):
-    """Latents (B, latent_dim) -> frames (B, 3, 1, height, width) in [-1, 1]."""
+class Generator(Growing):
+    """Latents (B, latent_dim) -> frames (B, 3, 1, height, width) in [-1, 1], both sides 2^level times smaller while it grows."""
 
-    def __init__(self, config: DCGANConfig, height: int, width: int):
+    def __init__(self, config: DCGANConfig, height: int, width: int, grow: int = 0):
         super().__init__()
         depth = check_size(height, width, config.g_depth)
         channels = [min(config.g_width * config.growth**level, config.max_width) for level in range(depth)]
         self.grid = (config.g_base_width or channels[-1], height >> depth, width >> depth)
         self.project = nn.Linear(config.latent_dim, self.grid[0] * self.grid[1] * self.grid[2])
         layers: list[nn.Module] = [nn.LeakyReLU(0.2, inplace=True)]
-        inputs = self.grid[0]
+        inputs, self._ends = self.grid[0], [1]  # how many layers there are up to the end of each doubling
         for outputs in reversed(channels):
             layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
             layers += [*_norm(config.g_norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
+            self._ends.append(len(layers))
         self.layers = nn.Sequential(*layers, *_same_conv(inputs, 3, config.g_out_kernel, True))
+        self.to_rgb = nn.ModuleDict({str(level): nn.Conv2d(channels[level], 3, 1) for level in range(1, grow + 1)})
         initialise(self, config.init)
         if config.g_mean:
             self.register_buffer("mean", torch.zeros(3, height, width))
-            self.layers[-1].weight.data.mul_(0.1)
+            for last in (self.layers[-1], *self.to_rgb.values()):
+                last.weight.data.mul_(0.1)
 
     def start_from(self, mean: Tensor) -> None:
         """``mean``: the training frames' mean (3, height, width) in [-1, 1]. Only with ``g_mean``."""
@@ -83,20 +87,30 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.project(latents).view(-1, *self.grid).contiguous(memory_format=torch.channels_last)
-        x = self.layers(x)
-        return torch.tanh(x + self.mean if hasattr(self, "mean") else x).unsqueeze(2)
+        doublings = len(self._ends) - 1 - self.level
+        if self.alpha == 1:
+            return self._frames(self.layers[:self._ends[doublings]](x), self.level)
+        x = self.layers[:self._ends[doublings - 1]](x)
+        low, x = self._frames(x, self.level + 1), self.layers[self._ends[doublings - 1]:self._ends[doublings]](x)
+        return fade(double(low), self._frames(x, self.level), self.alpha)
+
+    def _frames(self, x: Tensor, level: int) -> Tensor:
+        """What level ``level`` paints from its features."""
+        x = self.to_rgb[str(level)](x) if level else self.layers[self._ends[-1]:](x)
+        return torch.tanh(x + halve(self.mean[:, None], level)[:, 0] if hasattr(self, "mean") else x).unsqueeze(2)
 
 
-class Discriminator(nn.Module):
-    """Frames (B, 3, 1, height, width) in [-1, 1] -> logits (B,): positive means real."""
+class Discriminator(Growing):
+    """Frames (B, 3, 1, height, width) in [-1, 1], 2^level times smaller while it grows -> logits (B,): positive means real."""
 
-    def __init__(self, config: DCGANConfig, height: int, width: int):
+    def __init__(self, config: DCGANConfig, height: int, width: int, grow: int = 0):
         super().__init__()
         depth = config.d_depth or default_depth(height, width)
         channels = [min(config.d_width * config.growth**level, config.max_width) for level in range(depth)]
         layers: list[nn.Module] = []
-        inputs = 3
+        inputs, self._starts = 3, []  # how many layers lie before each level
         for level, outputs in enumerate(channels):
+            self._starts.append(len(layers))
             if height % 2 or width % 2:  # an odd side n becomes (n + 1) / 2, as published
                 layers += [nn.ZeroPad2d((0, width % 2, 0, height % 2))]
             conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=config.d_norm != "batch" or level == 0)
@@ -106,6 +120,8 @@ class Discriminator(nn.Module):
             layers += [MinibatchStd()]
             inputs += 1
         self.layers = nn.Sequential(*layers)
+        self.from_rgb = nn.ModuleDict({str(level): nn.Sequential(nn.Conv2d(3, channels[level - 1], 1), nn.LeakyReLU(0.2, inplace=True))
+                                       for level in range(1, grow + 1)})
         self.verdict = nn.Sequential(nn.Flatten(), nn.Dropout(config.d_dropout), nn.Linear(inputs * height * width, 1))
         initialise(self, config.init)
         if config.init == "he":
@@ -117,8 +133,16 @@ class Discriminator(nn.Module):
                     nn.utils.parametrizations.spectral_norm(module)
 
     def forward(self, video: Tensor) -> Tensor:
+        level, x = self.level, self._enter(video, self.level)
+        if self.alpha < 1:
+            x = self.layers[self._starts[level]:self._starts[level + 1]](x)
+            x, level = fade(self._enter(halve(video), level + 1), x, self.alpha), level + 1
+        return self.verdict(self.layers[self._starts[level]:](x)).squeeze(1)
+
+    def _enter(self, video: Tensor, level: int) -> Tensor:
+        """What level ``level`` takes in."""
         x = video.squeeze(2).contiguous(memory_format=torch.channels_last)
-        return self.verdict(self.layers(x)).squeeze(1)
+        return self.from_rgb[str(level)](x) if level else x
 
 
 def default_depth(height: int, width: int) -> int:
@@ -173,5 +197,7 @@ def _same_conv(inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Mo
 def build(config: DCGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
     """The pair of networks, in the memory layout that convolutions are fastest in."""
     size = shape.single_frames("dcgan").height, shape.width
-    return {"generator": Generator(config, *size).to(memory_format=torch.channels_last),
-            "discriminator": Discriminator(config, *size).to(memory_format=torch.channels_last)}
+    depths = check_size(*size, config.g_depth), config.d_depth or default_depth(*size)
+    grow = check_levels(shape.grow, min(depths) - 1, "dcgan")
+    return {"generator": Generator(config, *size, grow).to(memory_format=torch.channels_last),
+            "discriminator": Discriminator(config, *size, grow).to(memory_format=torch.channels_last)}

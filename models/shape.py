@@ -7,12 +7,14 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class ClipShape:
-    """Clips of ``frames`` frames of ``height`` x ``width`` pixels, of ``classes`` classes (1 if there are none)."""
+    """Clips of ``frames`` frames of ``height`` x ``width`` pixels, of ``classes`` classes (1 if there are none), for networks that
+    start ``grow`` halvings below that size."""
 
     frames: int
     height: int
     width: int
     classes: int = 1
+    grow: int = 0
 
     def single_frames(self, family: str) -> "ClipShape":
         """Itself; UserError unless clips have one frame."""

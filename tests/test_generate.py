@@ -221,13 +221,16 @@ class Clips:
     value: float = 0.0
     drawn: int = 0
     asked: list = field(default_factory=list)
+    labels: list = field(default_factory=list)
     config = SimpleNamespace(frames=4)
+    takes_labels, classes = False, ()
 
     def latents(self, number, seed, start=0):
         return torch.randn(number, 8, generator=torch_generator(seed, start))
 
-    def sample(self, latents):
+    def sample(self, latents, labels=None):
         self.asked.extend(latents)
+        self.labels.extend([] if labels is None else labels.tolist())
         video = torch.full((len(latents), 3, 4, 2, 2), self.value)
         for clip in video:
             clip[0] = self.drawn / 127.5 - 1
@@ -256,7 +259,7 @@ def test_a_broken_generator_is_named():
 @pytest.mark.parametrize("flag, value", [
     ("num_frames", 0), ("num_frames", 2.5), ("num_frames", "many"), ("fps", 0), ("fps", -1), ("fps", "fast"),
     ("crf", 52), ("output_file", "film.webm"), ("grid", "3by4"), ("grid", "0x2"), ("path", "zigzag"), ("batch_size", 0),
-    ("num_videos", 0), ("seed", -1), ("truncation", 0), ("keyframe_seconds", 0), ("keyframe_seconds", "long"),
+    ("num_videos", 0), ("seed", -1), ("truncation", 0), ("interpolate", "3"), ("interpolate", "3:-4"), ("label", "cat"), ("keyframe_seconds", 0), ("keyframe_seconds", "long"),
     ("model_path", "no/such/run"), ("device", "tpu"), ("precision", "fp16")])
 def test_a_mistake_in_python_is_a_user_error_that_names_it(run, tmp_path, flag, value):
     arguments = {"num_frames": 2, "output_file": tmp_path / "film.mp4", "model_path": run, "device": "cpu", flag: value}

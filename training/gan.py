@@ -1,16 +1,20 @@
 """The task of every adversarial family: a discriminator phase, a generator phase, the options between them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from configs.schema import TrainConfig
+from models.growth import double, shrink
 from models.layers import BatchNorm, MinibatchStd
 from models.shape import ClipShape
 from training.augment import augment, draw, parse_policy
-from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz_penalty
+from training.growth import stage
+from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz_penalty, squared_slopes
 from training.optimizers import make_optimizer
+from training.penalty import CompiledSlopes
 from training.task import Batch, DataInfo, Phase, Request
 from utils.errors import UserError
 
@@ -20,19 +24,22 @@ class GANTask:
 
     A network with ``takes_labels = True`` is called with class indices as its second argument. A generator with
     ``takes_image = True`` is given the first frames (B, 3, H, W) of real clips instead of latents. One with ``streams(...)``, called
-    like its ``forward``, gives the parts of its film by name: "film", "mask" ...
+    like its ``forward``, gives the parts of its film by name: "film", "mask" ... Networks with ``set_growth`` (models/growth.py) may grow.
     """
 
     ema = ("generator",)
+    step = 0
 
     def __init__(self, config: TrainConfig, info: DataInfo, device: torch.device, build: Callable[..., dict[str, nn.Module]]):
-        shape = ClipShape(config.frames, config.height, config.width, info.num_classes)
+        shape = ClipShape(config.frames, config.height, config.width, info.num_classes, config.grow_from)
         self.nets = {name: net.to(device) for name, net in build(config.model, shape).items()}
         generator = self.nets["generator"]
         self.wants_video = getattr(generator, "takes_image", False)
         for name, needed in (("mask_l1", hasattr(generator, "streams")), ("first_frame_l1", self.wants_video)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
+        if config.grow_from and not hasattr(generator, "set_growth"):
+            raise UserError(f"--grow_from {config.grow_from}: {config.family} does not grow; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):
             generator.start_from(info.mean())
         self.latent_dim = config.model.latent_dim
@@ -45,14 +52,26 @@ class GANTask:
         if config.share_fakes:
             self.phases.reverse()
         self._shared: dict[int, Tensor] = {}
+        self._compiled = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty else None
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
+        self.step = batch.step
+        if self.config.grow_from:
+            self._grow(self.nets)
+            batch = replace(batch, video=shrink(batch.video, *stage(self.config, self.step)))
         return self._discriminator(batch) if phase == "d" else self._generator(batch)
 
     def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
         source = request.video[:, :, 0] if self.wants_video else request.latents
-        return _call(nets["generator"], source, request.labels)
+        if not self.config.grow_from:
+            return _call(nets["generator"], source, request.labels)
+        self._grow(nets)
+        return double(_call(nets["generator"], source, request.labels), nets["generator"].level)
+
+    def _grow(self, nets: dict[str, nn.Module]) -> None:
+        for net in nets.values():
+            net.set_growth(*stage(self.config, self.step))
 
     def _source(self, batch: Batch) -> Tensor:
         """What the generator makes its clips from."""
@@ -86,15 +105,22 @@ class GANTask:
         shown = {"loss": loss, "real": real.mean(), "fake": fake_logits.mean(), "spread": torch.cat([real, fake_logits]).std()}
         if not config.loss.startswith("wgan"):  # a critic's zero means nothing
             shown["accuracy"] = ((real > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
-        verdict = lambda video: self._verdict(video, batch.label)
+        verdict, slopes = lambda video: self._verdict(video, batch.label), self._slopes(batch.label)
         for name, gamma, video in (("r1", config.r1, real_seen), ("r2", config.r2, fake_seen)):
             if gamma and batch.step % config.penalty_every == 0:
-                shown[name] = gradient_penalty(verdict, video)
+                shown[name] = gradient_penalty(verdict, video, slopes)
                 shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * shown[name]
         if config.loss == "wgan_gp":
-            shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"))
+            shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"), slopes)
             shown["loss"] = shown["loss"] + config.gp * shown["gp"]
         return shown
+
+    def _slopes(self, label: Tensor) -> Callable[..., Tensor]:
+        """How penalties differentiate the discriminator; compiled only at full size, as every level would be compiled anew."""
+        if self._compiled is None or stage(self.config, self.step) != (0, 1.0):
+            return squared_slopes
+        label = label if getattr(self.nets["discriminator"], "takes_labels", False) else None
+        return lambda discriminator, video: self._compiled(discriminator, video, label)
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         config, shown = self.config, {}

@@ -49,22 +49,24 @@ LOSSES = {"bce": (bce_d, bce_g), "hinge": (hinge_d, hinge_g), "rpgan": (rpgan_d,
 NEEDS_REAL_IN_G = {"rpgan"}
 
 
-def gradient_penalty(discriminator: Callable[[Tensor], Tensor], video: Tensor) -> Tensor:
-    """E ||dD/dvideo||^2, zero-centred: R1 on real clips, R2 on generated ones (Mescheder et al. 2018, arXiv 1801.04406, eq. 9)."""
-    return _squared_slopes(discriminator, video).mean()
+def squared_slopes(discriminator: Callable[[Tensor], Tensor], video: Tensor) -> Tensor:
+    """||dD/dvideo||^2 of each clip, (B,), itself differentiable."""
+    video = video.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(video).float().sum(), video, create_graph=True)
+    return gradient.float().square().sum(dim=tuple(range(1, gradient.dim())))
 
 
-def lipschitz_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, where: Tensor) -> Tensor:
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], video: Tensor, slopes: Callable[..., Tensor] = squared_slopes) -> Tensor:
+    """E ||dD/dvideo||^2, zero-centred: R1 on real clips, R2 on generated ones (Mescheder et al. 2018, arXiv 1801.04406, eq. 9).
+    ``slopes``: :func:`squared_slopes`, or what gives the same faster."""
+    return slopes(discriminator, video).mean()
+
+
+def lipschitz_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, where: Tensor,
+                      slopes: Callable[..., Tensor] = squared_slopes) -> Tensor:
     """E (||dD/dx|| - 1)^2 at points between real and generated clips, ``where`` (B,) in [0, 1] from the one to the other
     (Gulrajani et al. 2017, arXiv 1704.00028, eq. 3)."""
     where = where.view(-1, *[1] * (real.dim() - 1))
     between = real + where * (fake.to(real.dtype) - real)
     # The root's slope is infinite at zero.
-    return ((_squared_slopes(critic, between) + 1e-12).sqrt() - 1).square().mean()
-
-
-def _squared_slopes(discriminator: Callable[[Tensor], Tensor], video: Tensor) -> Tensor:
-    """||dD/dvideo||^2 of each clip, (B,)."""
-    video = video.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(video).float().sum(), video, create_graph=True)
-    return gradient.float().square().sum(dim=tuple(range(1, gradient.dim())))
+    return ((slopes(critic, between) + 1e-12).sqrt() - 1).square().mean()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from models import dcgan
+from models import dcgan, hrvgan
 from training.gan import GANTask
 
 
@@ -18,5 +18,6 @@ class Family:
 
 FAMILIES = {
     "dcgan": Family(dcgan.DCGANConfig, partial(GANTask, build=dcgan.build)),
+    "hrvgan": Family(hrvgan.HRVGANConfig, partial(GANTask, build=hrvgan.build)),
 }
 MODELS = {name: family.config for name, family in FAMILIES.items()}

@@ -26,7 +26,9 @@ class Sampler:
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
         averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}
         checkpoint.load_nets(averaged, checkpoint.read_tensors(path, "ema"), path)
+        self._task.step = self.step  # how far its networks have grown
         self.wants_video = self._task.wants_video
+        self.takes_labels = any(getattr(net, "takes_labels", False) for net in self._task.nets.values())
         self.latent_dim, self._device, self._dtype = self._task.latent_dim, device, dtype
 
     def latents(self, num: int, seed: int, start: int = 0) -> Tensor:

@@ -107,6 +107,8 @@ class Task(Protocol):
     phases: list[Phase]
     latent_dim: int
     """0 for a family that makes nothing from noise."""
+    step: int
+    """The training step its weights come from, set by whoever loads them: networks that grow depend on it."""
     wants_video: bool
     """Whether samples are made from real clips: ``Request.video`` is given then."""
 

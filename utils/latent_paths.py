@@ -59,6 +59,17 @@ class LatentPath:
         return total / math.sqrt(sum(weight**2 for weight in weights.values()))
 
 
+class Crossing:
+    """The way from latent ``start`` to latent ``end`` (latent_dim,), both included, along one great arc over ``num_frames`` frames."""
+
+    def __init__(self, start: Tensor, end: Tensor, num_frames: int):
+        self._start, self._end, self._last = start.double(), end.double(), max(1, num_frames - 1)
+
+    def at(self, frames: Iterable[int]) -> Tensor:
+        """Latents (len(frames), latent_dim), float32, of the frames with these numbers, in any order."""
+        return torch.stack([slerp(self._start, self._end, frame / self._last) for frame in frames]).float()
+
+
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
     """The point at share ``t`` of the way from ``start`` to ``end``, (latent_dim,): on the great arc, length linear."""
     length_start, length_end = start.norm(), end.norm()

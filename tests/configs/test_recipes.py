@@ -9,6 +9,7 @@ import configs
 from configs.cli import parse
 from configs.schema import TrainConfig
 from models.dcgan import Discriminator
+from training.growth import stage
 from training.registry import FAMILIES, MODELS
 from training.task import DataInfo, Request
 
@@ -21,7 +22,7 @@ def read(path: Path) -> TrainConfig:
 
 
 def test_there_are_recipes():
-    assert {"dcgan.yaml", "faithful/dcgan.yaml"} <= {path.relative_to(FOLDER).as_posix() for path in RECIPES}
+    assert {"dcgan.yaml", "faithful/dcgan.yaml", "hrvgan.yaml", "faithful/hrvgan.yaml"} <= {path.relative_to(FOLDER).as_posix() for path in RECIPES}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(FOLDER).as_posix())
@@ -45,3 +46,12 @@ def test_the_published_dcgan_has_the_published_numbers():
     assert sum(parameter.numel() for parameter in published.parameters()) == 269_377
     assert published(torch.zeros(1, 3, 1, 180, 320)).shape == (1,)
     assert (config.lr, config.lr_d, config.beta1, config.loss, config.ema) == (2e-4, 1e-4, 0.5, "bce", 0.0)
+
+
+def test_the_published_hrvgan_grows_and_takes_the_published_rates():
+    config = read(FOLDER / "faithful" / "hrvgan.yaml")
+    assert (config.lr, config.lr_d, config.beta1, config.beta2, config.gp, config.loss, config.ema) == (1e-3, None, 0.0, 0.99, 10.0, "wgan_gp", 0.999)
+    clips = [step * config.batch_size for step in (37_500, 75_000, 112_500, 150_000)]
+    assert clips == [600_000, 1_200_000, 1_800_000, 2_400_000]
+    stages = [stage(config, clip // config.batch_size + 1) for clip in (0, *clips)]
+    assert [level for level, _ in stages] == [2, 1, 1, 0, 0] and [alpha == 1 for _, alpha in stages] == [True, False, True, False, True]

@@ -1,0 +1,151 @@
+"""Do samples show the class that was asked for? A classifier that never saw the generator is the judge.
+
+    python -m benchmarks.labels --videos runs/labels_videos --classes horizontal_disc,vertical_disc,horizontal_star,vertical_star
+    python train.py --config configs/hrvgan.yaml --data runs/labels_videos --frame_skip 4 ... --out runs/labels
+    python -m benchmarks.labels --checkpoint runs/labels
+
+The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small 3-D
+convnet on clips drawn from the same factors with other seeds, holds it to 98% on clips with yet other seeds, lets it judge the samples of
+a checkpoint class by class, and writes benchmarks/results/labels.json. The bar is 90%; without labels it would be one over the classes.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.machine import describe
+from data.synthetic import MOTIONS, SHAPES, draw_factors, make_synthetic, render
+from training.restore import load_sampler
+from training.step import to_float
+from utils.errors import UserError, script
+from utils.files import write_json
+from utils.seeds import derive, torch_generator
+
+TRAINED_ON, HELD_OUT = 1, 2  # seeds of the judge's clips; the generator's videos have seed 0
+NEEDED, BAR = 0.98, 0.90
+SOURCE_FPS = 24
+
+
+def write_videos(folder: Path, classes: list[str], each: int, frames: int, size: int) -> None:
+    """``each`` videos of every class, in folders by class."""
+    unknown = set(classes) - {f"{motion}_{shape}" for motion in MOTIONS for shape in SHAPES}
+    if unknown:
+        raise UserError(f"--classes {','.join(sorted(unknown))}: not a motion and a shape of data/synthetic.py")
+    make_synthetic(folder, num_videos=each * len(MOTIONS) * len(SHAPES), frames=frames, height=size, width=size, quiet=False)
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in classes:
+            shutil.rmtree(path)
+
+
+def draw_clips(classes: list[str], each: int, shape: tuple[int, int, int], skip: int, seed: int) -> tuple[Tensor, Tensor]:
+    """uint8 (N, T, H, W, 3) and labels (N,): ``each`` clips of every class, each of a video of its own."""
+    numbers = {name: [] for name in classes}
+    number = 0
+    while any(len(found) < each for found in numbers.values()):
+        name = draw_factors(seed, number)["class"]
+        if name in numbers and len(numbers[name]) < each:
+            numbers[name].append(number)
+        number += 1
+    clips, labels = [], []
+    for label, name in enumerate(classes):
+        for number in numbers[name]:
+            frames, height, width = shape
+            films = render(draw_factors(seed, number), (frames - 1) * skip + 1, height, width, SOURCE_FPS)
+            clips.append(np.stack([frame for index, frame in enumerate(films) if index % skip == 0]))
+            labels.append(label)
+    return torch.from_numpy(np.stack(clips)), torch.tensor(labels)
+
+
+def make_judge(classes: int) -> nn.Module:
+    """Clips (B, 3, T, H, W) -> logits (B, classes)."""
+    widths, layers = (3, 16, 32, 64), []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Conv3d(inputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True), nn.MaxPool3d((1, 2, 2))]
+    return nn.Sequential(*layers, nn.Conv3d(64, 64, 3, padding=1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool3d((2, 2, 2)), nn.Flatten(),
+                         nn.Linear(512, classes)).to(memory_format=torch.channels_last_3d)
+
+
+def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, batch_size: int = 32) -> None:
+    """AdamW with one cycle of the learning rate; clips are mirrored and their light varied, as no class depends on either."""
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    for step in range(steps):
+        draw = torch_generator(0, "judge", step)
+        chosen = torch.randint(len(video), (batch_size,), generator=draw)
+        clips = to_float(video[chosen], torch.device("cpu"))
+        clips = torch.where(torch.rand(batch_size, 1, 1, 1, 1, generator=draw) < 0.5, clips.flip(-1), clips)
+        clips = clips * torch.empty(batch_size, 1, 1, 1, 1).uniform_(0.8, 1.2, generator=draw)
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(judge(clips), label[chosen]).backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def verdicts(judge: nn.Module, clips: Tensor) -> Tensor:
+    """Float clips (N, 3, T, H, W) in [-1, 1] -> the class each is taken for, (N,)."""
+    judge.eval()
+    return torch.cat([judge(part).argmax(1) for part in clips.split(64)])
+
+
+def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int) -> dict:
+    """Train the judge for the classes of a checkpoint, hold it to its own bar, and let it judge ``each`` samples of every class."""
+    sampler = load_sampler(path, device="cpu")
+    config, classes = sampler.config, sampler.classes
+    if not sampler.takes_labels:
+        raise UserError(f"--checkpoint {path}: its generator takes no labels")
+    shape, skip = (config.frames, config.height, config.width), config.frame_skip
+    held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT)
+    video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON)
+    torch.manual_seed(derive(0, "judge"))
+    judge = make_judge(len(classes))
+    for attempt in range(1, tries + 1):
+        judge.train()
+        train_judge(judge, video, label, steps)
+        accuracy = (verdicts(judge, to_float(held, torch.device("cpu"))) == held_label).float().mean().item()
+        print(f"judge: {accuracy:.1%} of {len(held)} held-out clips after {attempt * steps} steps", flush=True)
+        if accuracy >= NEEDED:
+            break
+    else:
+        raise UserError(f"the judge reaches {accuracy:.1%} on held-out clips, {NEEDED:.0%} are needed; give it more --clips or --judge_steps")
+    asked = torch.arange(len(classes)).repeat_interleave(each)
+    latents = sampler.latents(len(asked), seed=0)
+    found = torch.cat([verdicts(judge, sampler.sample(latents[at:at + 16], asked[at:at + 16])) for at in range(0, len(asked), 16)])
+    table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    table.index_put_((asked, found), torch.ones(len(asked), dtype=torch.int64), accumulate=True)
+    return {"step": sampler.step, "classes": classes, "judge_held_out": accuracy, "judge_needed": NEEDED, "samples_per_class": each,
+            "asked_by_found": table.tolist(), "per_class": (table.diagonal() / each).tolist(),
+            "accuracy": (found == asked).float().mean().item(), "bar": BAR}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--videos", help="write videos to train on to this folder")
+    options.add_argument("--classes", default="horizontal_disc,vertical_disc,horizontal_star,vertical_star")
+    options.add_argument("--each", type=int, default=24, help="videos per class")
+    options.add_argument("--frames", type=int, default=96, help="frames per video")
+    options.add_argument("--size", type=int, default=32, help="height and width of the videos")
+    options.add_argument("--checkpoint", help="run or checkpoint to judge")
+    options.add_argument("--samples", type=int, default=100, help="samples per class")
+    options.add_argument("--clips", type=int, default=300, help="clips per class that the judge learns from")
+    options.add_argument("--judge_steps", type=int, default=300, help="steps between looks at the held-out clips")
+    options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")
+    options.add_argument("--output", default="benchmarks/results/labels.json")
+    given = options.parse_args()
+    if given.videos:
+        write_videos(Path(given.videos), given.classes.split(","), given.each, given.frames, given.size)
+    if given.checkpoint:
+        result = {"command": f"python -m benchmarks.labels --checkpoint {given.checkpoint}", "machine": describe(),
+                  **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries)}
+        write_json(Path(given.output), result)
+        print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    script(main)

@@ -1,0 +1,228 @@
+"""HRVGAN: clips of a chosen class from a residual 3-D generator against a critic that knows the classes (after Sagar 2020, arXiv 2008.09646).
+
+The paper names a Wasserstein loss, class labels and a pixel term, its code no networks. These are ours: class and latent scale and shift
+every normalised channel of the generator (de Vries et al. 2017, arXiv 1707.00683; Brock et al. 2019, arXiv 1809.11096), the critic
+adds the inner product of its features with a learnt vector of the class (Miyato & Koyama 2018, arXiv 1802.05637), and both are made of
+residual blocks that double or halve the resolution. Widths follow the progressive network that the published code trains.
+"""
+
+from dataclasses import dataclass
+from math import gcd, sqrt
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.dcgan import check_size
+from models.growth import Growing, check_levels, double, fade, halve
+from models.layers import BatchNorm, MinibatchStd
+from models.shape import ClipShape
+from utils.errors import UserError
+
+
+@dataclass
+class HRVGANConfig:
+    """Settings of the HRVGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
+
+    latent_dim: int = 128
+    """Size of the latent vector."""
+    class_dim: int = 64
+    """Size of the learnt vector of a class that goes with the latent; nothing when there is one class."""
+    g_width: int = 16
+    """Generator channels at full resolution."""
+    d_width: int = 16
+    """Critic channels at full resolution."""
+    growth: int = 2
+    """Channels are multiplied by this at every halving of the resolution."""
+    max_width: int = 128
+    """Most channels anywhere."""
+    depth: int | None = None
+    """Doublings of height and width; as many as leave a first grid with a short side of 4 to 7 if not given."""
+    time_doublings: int | None = None
+    """Doublings of the number of frames, the earliest of all; as many as leave 2 or 3 frames if not given."""
+    g_norm: Literal["batch", "group"] = "batch"
+    """What class and latent scale and shift in the generator."""
+    d_norm: Literal["none", "layer", "group"] = "none"
+    """Normalisation in the critic, always within a clip: statistics of a batch do not go with gradient penalties."""
+    g_upsample: Literal["nearest", "trilinear"] = "trilinear"
+    """How the generator doubles the resolution."""
+    d_minibatch_std: bool = True
+    """Show the critic the variety of the batch."""
+
+
+class Plan:
+    """Sizes at every level, the same for both networks: ``channels[k]`` and ``strides[k]`` (t, h, w) from level k + 1 to level k; ``grid``
+    is (t, h, w) at the coarsest level."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape):
+        self.depth = check_size(shape.height, shape.width, config.depth)
+        doublings = check_frames(shape.frames, config.time_doublings, self.depth)
+        self.strides = [(2 if level >= self.depth - doublings else 1, 2, 2) for level in range(self.depth)]
+        self.grid = (shape.frames >> doublings, shape.height >> self.depth, shape.width >> self.depth)
+        # The first levels double the frames; growing begins where they are complete.
+        self.grow = check_levels(shape.grow, min(self.depth - doublings, self.depth - 1), "hrvgan")
+
+    def channels(self, width: int, config: HRVGANConfig) -> list[int]:
+        return [min(width * config.growth**level, config.max_width) for level in range(self.depth + 1)]
+
+
+class Modulation(nn.Module):
+    """Normalises (B, C, T, H, W), then scales and shifts each channel by linear functions of the condition (B, condition)."""
+
+    def __init__(self, kind: str, channels: int, condition: int):
+        super().__init__()
+        self.norm = BatchNorm(channels) if kind == "batch" else nn.GroupNorm(gcd(4, channels), channels)
+        self.linear = nn.Linear(condition, 2 * channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.linear(condition).to(x.dtype)[:, :, None, None, None].chunk(2, dim=1)
+        return F.leaky_relu(self.norm(x) * (1 + scale) + shift, 0.2)
+
+
+class UpBlock(nn.Module):
+    """(B, inputs, T, H, W) -> (B, outputs, T * t, H * h, W * w): two modulated convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], config: HRVGANConfig, condition: int):
+        super().__init__()
+        self.first, self.second = (Modulation(config.g_norm, channels, condition) for channels in (inputs, outputs))
+        self.conv1, self.conv2 = nn.Conv3d(inputs, outputs, 3, padding=1), nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
+        self.stride, self.mode = stride, config.g_upsample
+
+    def _up(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=self.stride, mode=self.mode)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        y = self.conv2(self.second(self.conv1(self._up(self.first(x, condition))), condition))
+        return (self._up(self.shortcut(x)) + y) / sqrt(2)
+
+
+class Paint(nn.Module):
+    """Features (B, C, T, H, W) -> clips (B, 3, T, H, W) in [-1, 1]."""
+
+    def __init__(self, channels: int, config: HRVGANConfig, condition: int):
+        super().__init__()
+        self.modulate, self.conv = Modulation(config.g_norm, channels, condition), nn.Conv3d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return torch.tanh(self.conv(self.modulate(x, condition)))
+
+
+class Generator(Growing):
+    """Latents (B, latent_dim) and, where there are several classes, labels (B,) -> clips (B, 3, T, H, W) in [-1, 1], height and width
+    2^level times smaller while it grows."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape):
+        super().__init__()
+        plan, self.takes_labels = Plan(config, shape), shape.classes > 1
+        channels, self.depth = plan.channels(config.g_width, config), plan.depth
+        condition = config.latent_dim
+        if self.takes_labels:
+            self.classes = nn.Embedding(shape.classes, config.class_dim)
+            condition += config.class_dim
+        self.grid = (channels[-1], *plan.grid)
+        self.project = nn.Linear(condition, self.grid[0] * self.grid[1] * self.grid[2] * self.grid[3])
+        self.blocks = nn.ModuleDict({str(level): UpBlock(channels[level + 1], channels[level], plan.strides[level], config, condition)
+                                     for level in reversed(range(plan.depth))})
+        self.to_rgb = nn.ModuleDict({str(level): Paint(channels[level], config, condition) for level in range(plan.grow + 1)})
+        initialise(self)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        condition = torch.cat([latents, self.classes(labels)], 1) if self.takes_labels else latents
+        x = self.project(condition).view(-1, *self.grid)
+        low = None
+        for level in range(self.depth - 1, self.level - 1, -1):
+            if level == self.level and self.alpha < 1:
+                low = self.to_rgb[str(level + 1)](x, condition)
+            x = self.blocks[str(level)](x, condition)
+        made = self.to_rgb[str(self.level)](x, condition)
+        return made if low is None else fade(double(low), made, self.alpha)
+
+
+class DownBlock(nn.Module):
+    """(B, inputs, T, H, W) -> (B, outputs, T / t, H / h, W / w): two convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], kind: str):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv3d(inputs, inputs, 3, padding=1), nn.Conv3d(inputs, outputs, 3, padding=1)
+        self.norm = nn.Identity() if kind == "none" else nn.GroupNorm(1 if kind == "layer" else gcd(4, inputs), inputs)
+        self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.leaky_relu(x, 0.2))
+        y = self.conv2(F.leaky_relu(self.norm(y), 0.2))
+        return (self.shortcut(F.avg_pool3d(x, self.stride)) + F.avg_pool3d(y, self.stride)) / sqrt(2)
+
+
+class Critic(Growing):
+    """Clips (B, 3, T, H, W) in [-1, 1] and, where there are several classes, labels (B,) -> verdicts (B,): higher means more real."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape):
+        super().__init__()
+        plan, self.takes_labels = Plan(config, shape), shape.classes > 1
+        channels, self.depth = plan.channels(config.d_width, config), plan.depth
+        self.from_rgb = nn.ModuleDict({str(level): nn.Conv3d(3, channels[level], 1) for level in range(plan.grow + 1)})
+        self.blocks = nn.ModuleDict({str(level): DownBlock(channels[level], channels[level + 1], plan.strides[level], config.d_norm)
+                                     for level in range(plan.depth)})
+        self.variety = MinibatchStd() if config.d_minibatch_std else nn.Identity()
+        features = (channels[-1] + config.d_minibatch_std) * plan.grid[0] * plan.grid[1] * plan.grid[2]
+        self.verdict = nn.Linear(features, 1)
+        if self.takes_labels:
+            self.classes = nn.Embedding(shape.classes, channels[-1])
+        initialise(self)
+        # Large first verdicts would throw the generator far off before it has learnt anything.
+        self.verdict.weight.data.mul_(0.1)
+        if self.takes_labels:
+            self.classes.weight.data.mul_(1 / sqrt(channels[-1]))
+
+    def forward(self, video: Tensor, labels: Tensor | None = None) -> Tensor:
+        x, first = self.from_rgb[str(self.level)](video), self.level
+        if self.alpha < 1:
+            x, first = self.blocks[str(first)](x), first + 1
+            x = fade(self.from_rgb[str(first)](halve(video)), x, self.alpha)
+        for level in range(first, self.depth):
+            x = self.blocks[str(level)](x)
+        x = F.leaky_relu(x, 0.2).flatten(2, 3)
+        logits = self.verdict(self.variety(x).flatten(1)).squeeze(1)
+        if self.takes_labels:
+            logits = logits + (self.classes(labels) * x.float().mean((2, 3))).sum(1)
+        return logits
+
+
+def check_frames(frames: int, doublings: int | None, depth: int) -> int:
+    """How often time doubles: ``doublings``, or as often as leaves 2 or 3 frames, at most ``depth``. UserError with the nearest number of
+    frames that works unless ``frames`` is a multiple of 2**doublings."""
+    if doublings is not None and not 0 <= doublings <= depth:
+        raise UserError(f"--model.time_doublings {doublings}: must be between 0 and {depth}, the doublings of height and width")
+    default = lambda number: min(max(0, (number // 2).bit_length() - 1), depth)
+    used = default(frames) if doublings is None else doublings
+    if frames % 2**used == 0:
+        return used
+    # Another number may have another default: it counts only if it works with its own.
+    works = lambda number: number % 2**(default(number) if doublings is None else doublings) == 0
+    near = next(number for away in range(1, 2**used + 1) for number in (frames - away, frames + away) if number > 0 and works(number))
+    raise UserError(f"--frames {frames}: must be a multiple of {2**used} ({used} doublings of time); the nearest allowed is --frames {near}")
+
+
+def initialise(network: nn.Module) -> None:
+    """He et al. 2015 for convolutions, plain unit variance for linear layers, half of that for modulations; biases zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=1 / sqrt(module.in_features))
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
+        if isinstance(module, (nn.Conv3d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, Modulation):
+            module.linear.weight.data.mul_(0.5)
+
+
+def build(config: HRVGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
+    """The pair of networks, in the memory layout that convolutions are fastest in."""
+    return {"generator": Generator(config, shape).to(memory_format=torch.channels_last_3d),
+            "discriminator": Critic(config, shape).to(memory_format=torch.channels_last_3d)}

@@ -1,0 +1,194 @@
+"""HRVGAN: shapes at every allowed size, errors at the others, labels, growing; training on the data sets it was published for."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from data.synthetic import make_synthetic
+from generate import GenerateConfig, film_frames
+from models.hrvgan import HRVGANConfig, build, check_frames
+from models.shape import ClipShape
+from tests.training.runner import Runner, newest, rows
+from training.restore import load_sampler
+from utils.errors import UserError
+from utils.video import write_video
+
+SMALL = {"latent_dim": 5, "class_dim": 3, "g_width": 4, "d_width": 4, "max_width": 8}
+TINY = ["--family", "hrvgan", "--height", 16, "--width", 16, "--frames", 4, "--model.g_width", 4, "--model.d_width", 4, "--model.max_width", 8,
+        "--model.latent_dim", 8, "--model.class_dim", 4, "--batch_size", 4, "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory, _cache_of_its_own):
+    runner = Runner(tmp_path_factory.mktemp("runs"))
+    yield runner
+    runner.close()
+
+
+def pair(shape: ClipShape, seed: int = 0, **more):
+    torch.manual_seed(seed)
+    return build(HRVGANConfig(**{**SMALL, **more}), shape)
+
+
+def run_pair(shape: ClipShape, **more) -> torch.Tensor:
+    nets = pair(shape, **more)
+    labels = torch.arange(2) % shape.classes
+    clips = nets["generator"](torch.randn(2, 5), labels)
+    assert clips.shape == (2, 3, shape.frames, shape.height, shape.width) and clips.abs().max() <= 1
+    assert nets["discriminator"](clips, labels).shape == (2,)
+    return clips
+
+
+@pytest.mark.parametrize("frames, height, width, classes", [(16, 32, 32, 3), (1, 16, 16, 1), (6, 32, 48, 2), (12, 8, 24, 1), (2, 4, 4, 1)])
+def test_shapes(frames, height, width, classes):
+    run_pair(ClipShape(frames, height, width, classes))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["batch", "group"]),
+       st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans())
+def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety):
+    assume(doublings <= depth)
+    run_pair(ClipShape(frames << doublings, rows_ << depth, columns << depth, 2), depth=depth, time_doublings=doublings, g_norm=g_norm,
+             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety)
+
+
+def test_the_published_size_has_the_published_widths():
+    with torch.device("meta"):
+        nets = build(HRVGANConfig(), ClipShape(16, 128, 128, 101))
+        clips = nets["generator"](torch.zeros(1, 128), torch.zeros(1, dtype=torch.int64))
+    assert nets["generator"].grid == (128, 2, 4, 4) and clips.shape == (1, 3, 16, 128, 128)
+    assert [block.conv1.out_channels for block in nets["generator"].blocks.values()] == [128, 128, 64, 32, 16]
+    assert [block.conv1.in_channels for block in nets["discriminator"].blocks.values()] == [16, 32, 64, 128, 128]
+
+
+def refusal(frames: int, doublings: int | None, depth: int) -> int | None:
+    try:
+        check_frames(frames, doublings, depth)
+    except UserError as error:
+        assert f"--frames {frames}:" in str(error)
+        return int(re.search(r"nearest allowed is --frames (\d+)", str(error))[1])
+
+
+@pytest.mark.parametrize("depth", [4, 6])
+@pytest.mark.parametrize("doublings", [None, 0, 3])
+def test_a_wrong_number_of_frames_is_told_the_nearest_that_works(doublings, depth):
+    works = [number for number in range(1, 400) if refusal(number, doublings, depth) is None]
+    for frames in set(range(1, 300)) - set(works):
+        assert abs(refusal(frames, doublings, depth) - frames) == min(abs(number - frames) for number in works)
+
+
+def test_time_starts_with_two_or_three_frames():
+    works = [frames for frames in range(1, 300) if refusal(frames, None, 9) is None]
+    assert works == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+    assert all(frames >> check_frames(frames, None, 9) in (2, 3) for frames in works[1:])
+
+
+@pytest.mark.parametrize("shape, words", [(ClipShape(17, 64, 64), "--frames 17"), (ClipShape(16, 60, 64), "--height 60"),
+                                          (ClipShape(16, 64, 64, grow=2), "--grow_from 2: .* at most 1")])
+def test_a_wrong_size_stops_the_build(shape, words):
+    with torch.device("meta"), pytest.raises(UserError, match=words):
+        build(HRVGANConfig(), shape)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_every_parameter_gets_a_finite_gradient(classes):
+    nets, labels = pair(ClipShape(4, 16, 16, classes)), torch.arange(6) % classes
+    nets["discriminator"](nets["generator"](torch.randn(6, 5), labels), labels).square().sum().backward()
+    for name, net in nets.items():
+        for key, parameter in net.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, f"{name}.{key}"
+
+
+def test_the_class_changes_clips_and_verdicts():
+    nets, latents, labels = pair(ClipShape(4, 16, 16, 3)), torch.randn(3, 5), torch.tensor([0, 1, 2])
+    nets["generator"].eval()
+    clips, others = nets["generator"](latents, labels), nets["generator"](latents, labels.flip(0))
+    assert torch.allclose(clips[1], others[1], atol=1e-6) and (clips - others)[[0, 2]].abs().mean() > 1e-2
+    assert (nets["discriminator"](clips, labels) - nets["discriminator"](clips, labels.flip(0)))[[0, 2]].abs().min() > 1e-3
+
+
+def test_the_critics_class_term_is_an_inner_product():
+    """Miyato & Koyama 2018, eq. 3: of two classes' verdicts, the difference is linear in their vectors."""
+    critic, video = pair(ClipShape(4, 16, 16, 2))["discriminator"], torch.randn(4, 3, 4, 16, 16)
+    verdict = lambda label: critic(video, torch.full((4,), label))
+    before = verdict(1) - verdict(0)
+    with torch.no_grad():
+        critic.classes.weight.mul_(2)
+    torch.testing.assert_close(verdict(1) - verdict(0), 2 * before, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        critic.classes.weight[1] = critic.classes.weight[0]
+    torch.testing.assert_close(verdict(1), verdict(0))
+
+
+def test_without_classes_no_label_is_asked_for():
+    nets = pair(ClipShape(4, 16, 16, 1))
+    assert not nets["generator"].takes_labels and not nets["discriminator"].takes_labels
+    nets["discriminator"](nets["generator"](torch.randn(2, 5)))
+
+
+def test_the_critic_has_no_statistics_over_the_batch_but_the_variety():
+    critic = pair(ClipShape(4, 16, 16, 2), d_minibatch_std=False)["discriminator"]
+    video, labels = torch.randn(4, 3, 4, 16, 16), torch.tensor([0, 1, 1, 0])
+    torch.testing.assert_close(critic(video, labels)[1:2], critic(video[1:2], labels[1:2]))
+
+
+# Data sets
+
+def ucf(root):
+    """Videos by class folder and official lists, as UCF-101 unpacks."""
+    noise = np.random.default_rng(0)
+    names = [f"{name}/v_{name}_g0{group}_c01.avi" for name in ("Archery", "Zumba") for group in (1, 2)]
+    for name in names:
+        path = root / "UCF-101" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, iter(noise.integers(0, 255, (8, 16, 24, 3), dtype=np.uint8)), fps=25)
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Archery\n2 Zumba\n")
+    (lists / "trainlist01.txt").write_text(f"{names[0]} 1\n{names[2]} 2\n")
+    (lists / "testlist01.txt").write_text(f"{names[1]}\n{names[3]}\n")
+    return ["Archery", "Zumba"], 2
+
+
+def stacks(root):
+    """tinyvideo's JPEGs of stacked frames, by class."""
+    noise = np.random.default_rng(0)
+    for name in ("aeroplane", "golf"):
+        (root / name).mkdir(parents=True)
+        for clip in range(2):
+            cv2.imwrite(str(root / name / f"{clip}.jpg"), noise.integers(0, 255, (8 * 16, 16, 3), dtype=np.uint8))
+    return ["aeroplane", "golf"], 4
+
+
+def folders(root):
+    make_synthetic(root, num_videos=4, frames=8, height=16, width=16)
+    return ["bounce_disc", "circle_disc", "horizontal_disc", "vertical_disc"], 4
+
+
+def unlabelled(root):
+    write_video(root / "one.mp4", iter(np.random.default_rng(0).integers(0, 255, (8, 16, 24, 3), dtype=np.uint8)), fps=25)
+    return [], 1
+
+
+@pytest.mark.parametrize("layout", [ucf, stacks, folders, unlabelled])
+def test_trains_on_every_layout(runner, tmp_path, layout):
+    (tmp_path / "data").mkdir()
+    classes, videos = layout(tmp_path / "data")
+    out = tmp_path / "run"
+    extra = ["--loss", "wgan_gp", "--d_repeats", 2, "--pixel_mse", 0.5, "--grow_from", 1, "--grow_steps", 2] if layout is ucf else ["--r1", 1]
+    runner.train(*TINY, *extra, "--data", tmp_path / "data", "--steps", 3, "--out", out)
+    state = json.loads((newest(out) / "state.json").read_text())
+    assert state["data"]["classes"] == classes and len(json.loads((out / "health.json").read_text())["videos"]) == videos
+    expected = {"d/gp", "g/pixel_mse"} if layout is ucf else {"d/r1", "d/accuracy"}
+    assert expected <= set(rows(out)[-1])
+    sampler = load_sampler(out, device="cpu", precision="fp32")
+    assert sampler.takes_labels == bool(classes)
+    config = GenerateConfig(num_frames=5, grid="1x2", label=classes[-1] if classes else None).check()
+    assert [frame.shape for frame in film_frames(sampler, config, 24)] == [(16, 32, 3)] * 5

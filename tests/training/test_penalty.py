@@ -1,0 +1,132 @@
+"""The compiled penalty equals the plain one, and gives way where it cannot."""
+
+import pytest
+import torch
+from torch import nn
+
+from configs.schema import TrainConfig
+from models.hrvgan import HRVGANConfig
+from models.layers import BatchNorm
+from training import penalty as module
+from training.losses import gradient_penalty, lipschitz_penalty, squared_slopes
+from training.penalty import CompiledSlopes
+from training.setup import build_task
+from training.task import Batch, DataInfo, Noise
+
+CPU = torch.device("cpu")
+
+
+def settings(**more) -> TrainConfig:
+    model = HRVGANConfig(latent_dim=4, class_dim=2, g_width=2, d_width=2, max_width=4, depth=1, time_doublings=1, d_norm="group")
+    return TrainConfig(family="hrvgan", height=8, width=8, frames=2, batch_size=4, precision="fp32", model=model, share_fakes=False, **more)
+
+
+def task_of(**more):
+    return build_task(settings(**more), DataInfo(["a", "b"]))
+
+
+def batch(step: int = 1) -> Batch:
+    video = torch.rand(4, 3, 2, 8, 8, generator=torch.Generator().manual_seed(step)) * 2 - 1
+    return Batch(video, torch.tensor([0, 1, 0, 1]), Noise((0, step, "d", 0), slice(0, 4), 4, CPU), step)
+
+
+def gradients(task, losses) -> dict[str, torch.Tensor]:
+    critic = task.nets["discriminator"]
+    for parameter in critic.parameters():
+        parameter.grad = None
+    losses["loss"].backward()
+    return {name: parameter.grad for name, parameter in critic.named_parameters()}
+
+
+def compiler_works() -> bool:
+    try:
+        return torch.compile(lambda x: x.sin().cos(), fullgraph=True)(torch.ones(2)).isfinite().all().item()
+    except Exception:  # noqa: BLE001  whatever is missing
+        return False
+
+
+def test_compiled_and_plain_penalties_agree_in_a_critic_with_labels(capsys):
+    """Residual blocks, group norm, minibatch deviation and a projection of the class."""
+    if not compiler_works():
+        pytest.skip("nothing compiles on this machine")
+    plain, compiled = task_of(loss="wgan_gp"), task_of(loss="wgan_gp", compile_penalty=True)
+    for step in (1, 2):
+        values, ours = plain.losses("d", batch(step)), compiled.losses("d", batch(step))
+        assert compiled._compiled.works, capsys.readouterr().out
+        assert ours["gp"].item() == pytest.approx(values["gp"].item(), rel=1e-5)
+        expected = gradients(plain, values)
+        for name, found in gradients(compiled, ours).items():
+            torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert capsys.readouterr().out == ""
+
+
+def uncompiled(monkeypatch):
+    """torch.compile as a function that hands back what it is given: what is compiled, without the seconds that takes."""
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+
+
+def test_what_is_compiled_is_the_penalty(monkeypatch):
+    uncompiled(monkeypatch)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(3, 4, 3), nn.GroupNorm(2, 4), nn.LeakyReLU(0.2), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
+    real, fake, where = torch.randn(3, 3, 3, 5, 5), torch.randn(3, 3, 3, 5, 5), torch.rand(3)
+    net(real)
+    slopes = CompiledSlopes(net)
+    for penalty in (lambda how: gradient_penalty(net, real, how), lambda how: lipschitz_penalty(net, real, fake, where, how)):
+        expected, found = penalty(squared_slopes), penalty(lambda discriminator, video: slopes(discriminator, video, None))
+        assert slopes.works
+        torch.testing.assert_close(found, expected)
+        for a, b in zip(*(torch.autograd.grad(value, list(net.parameters()), allow_unused=True, materialize_grads=True)
+                          for value in (found, expected))):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_penalty_that_lost_its_gradient_is_found_out(monkeypatch, capsys):
+    """What torch before 2.13 did without a word: the value was right, the gradient of the penalty was gone."""
+    uncompiled(monkeypatch)
+    kept = CompiledSlopes._slopes
+
+    def lossy(self, parameters, *rest):
+        half = {name: value.detach() + 0.5 * (value - value.detach()) for name, value in parameters.items()}
+        return kept(self, half, *rest)
+    monkeypatch.setattr(CompiledSlopes, "_slopes", lossy)
+    check_fallback(capsys, "differs from the plain one by 5.0e-01")
+
+
+def test_without_a_compiler_the_plain_penalty_takes_over(monkeypatch, capsys):
+    def no_compiler(function, **options):
+        def fails(*arguments):
+            raise RuntimeError("no C++ compiler found\nand much more")
+        return fails
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    check_fallback(capsys, "no C++ compiler found)")
+
+
+def check_fallback(capsys, reason: str) -> None:
+    plain, ours = task_of(r1=1.0), task_of(r1=1.0, compile_penalty=True)
+    for step in (1, 2):
+        expected, found = plain.losses("d", batch(step)), ours.losses("d", batch(step))
+        assert torch.equal(expected["r1"], found["r1"]) and torch.equal(expected["loss"], found["loss"])
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.startswith("--compile_penalty: not compiled") and reason in said
+    assert ours._compiled.works is False
+
+
+def test_the_check_leaves_statistics_and_random_numbers_alone(monkeypatch):
+    uncompiled(monkeypatch)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), BatchNorm(3).eval(), nn.Linear(3, 1), nn.Flatten(0))
+    before, state = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
+    CompiledSlopes(net)(net, torch.randn(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0)), None)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("step, compiled", [(1, False), (3, False), (5, True)])
+def test_while_networks_grow_penalties_are_plain(monkeypatch, step, compiled):
+    monkeypatch.setattr(module.CompiledSlopes, "__call__", lambda self, discriminator, video, label: squared_slopes(discriminator, video) * 0 + 7)
+    model = HRVGANConfig(latent_dim=4, class_dim=2, g_width=2, d_width=2, max_width=4, depth=2, time_doublings=1)
+    config = TrainConfig(family="hrvgan", height=8, width=8, frames=2, batch_size=4, precision="fp32", model=model, share_fakes=False, r1=1.0,
+                         compile_penalty=True, grow_from=1, grow_steps=4)
+    losses = build_task(config, DataInfo(["a", "b"])).losses("d", batch(step))
+    assert (losses["r1"].item() == 7) == compiled

@@ -1,0 +1,72 @@
+"""Gradient penalties through torch.compile.
+
+A compiled network cannot be differentiated twice (its backward pass is no graph of its own), so autograd.grad(create_graph=True) cannot be
+used on one. With torch.func.grad inside the compiled function the inner gradient is part of one forward graph, and a single backward pass
+differentiates it: the exact penalty, not an estimate.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad
+
+from training.losses import squared_slopes
+from utils import distributed
+from utils.seeds import torch_generator
+
+TOLERANCE = 1e-5
+
+
+class CompiledSlopes:
+    """``||dD/dvideo||^2`` of each clip as :func:`training.losses.squared_slopes` gives it.
+
+    Before first use it is checked beside that function, value and parameter gradients, in float32. Where they differ by more than
+    ``TOLERANCE`` (relative), or nothing can be compiled (no C++ compiler, layers whose buffers change), the plain one takes over
+    with one printed line.
+    """
+
+    def __init__(self, net: nn.Module):
+        self._net = net
+        self._compiled = torch.compile(self._slopes, fullgraph=True, dynamic=False)
+        self.works: bool | None = None
+        """None until the check."""
+
+    def __call__(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> Tensor:
+        """``discriminator`` (B, 3, T, H, W) -> (B,) is the network with ``label`` (B,) in its place, None for one that takes none."""
+        if self.works is None:
+            self.works = self._check(discriminator, video, label)
+        if self.works:
+            return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video.detach(), label)
+        return squared_slopes(discriminator, video)
+
+    def _slopes(self, parameters: dict, buffers: dict, video: Tensor, label: Tensor | None) -> Tensor:
+        inputs = (label,) if label is not None else ()
+        gradient = grad(lambda clip: functional_call(self._net, (parameters, buffers), (clip, *inputs)).float().sum())(video)
+        return gradient.float().square().sum(dim=(1, 2, 3, 4))
+
+    def _check(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> bool:
+        noise = torch.randn(video.shape, generator=torch_generator(0, "compiled penalty")).to(video.device)
+        with torch.autocast(video.device.type, enabled=False):
+            expected = self._with_gradients(squared_slopes(discriminator, noise))
+            buffers = {name: value.clone() for name, value in self._net.named_buffers()}
+            try:
+                found = self._with_gradients(self._compiled(dict(self._net.named_parameters()), buffers, noise, label))
+            except Exception as error:  # whatever stops the compiler must not stop training
+                return self._gives_up(str(error).strip().partition("\n")[0] or type(error).__name__)
+        # A gradient that is zero but for rounding says nothing about the others.
+        least = 1e-3 * max(value.abs().max() for value in expected[1:])
+        scales = [expected[0].abs(), *(value.abs().max().clamp_min(least) for value in expected[1:])]
+        worst = max(((a - b).abs().max() / scale.clamp_min(1e-12)).item() for a, b, scale in zip(found, expected, scales))
+        return worst <= TOLERANCE or self._gives_up(f"it differs from the plain one by {worst:.1e}")
+
+    def _with_gradients(self, slopes: Tensor) -> list[Tensor]:
+        """The penalty and what it does to each parameter."""
+        penalty = ((slopes + 1e-12).sqrt() - 1).square().mean()
+        parameters = list(self._net.parameters())
+        return [penalty.detach(), *torch.autograd.grad(penalty, parameters, allow_unused=True, materialize_grads=True)]
+
+    def _gives_up(self, why: str) -> bool:
+        if distributed.is_main():
+            print(f"--compile_penalty: not compiled, penalties are computed as without it ({why})", flush=True)
+        return False
