@@ -23,6 +23,7 @@ class Sampler:
         info = DataInfo(**state["data"])
         self.fps, self.classes, self.family = info.fps, info.classes, self.config.family
         self._task = build_task(self.config, info, device)
+        self.nets = self._task.nets
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
         averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}
         checkpoint.load_nets(averaged, checkpoint.read_tensors(path, "ema"), path)
