@@ -53,8 +53,6 @@ class Autoencoder(nn.Module):
     ``downsampling``: a power of two; ``channels`` of the code; ``width`` of the widest feature map, which doubles once.
     """
 
-    code_bytes = 1
-
     def __init__(self, width: int = 48, downsampling: int = 8, channels: int = 16):
         super().__init__()
         if downsampling < 2 or downsampling & (downsampling - 1):
@@ -79,11 +77,22 @@ class Autoencoder(nn.Module):
         """(B, 3, H, W) in [-1, 1] -> (B, channels, ceil(H / downsampling), ceil(W / downsampling)), multiples of 1/127 in [-1, 1].
         Rounding passes the gradient on as it is (Theis et al. 2017, arXiv 1703.00395, section 2.1)."""
         code = torch.tanh(self.encoder(pad_to(frames, self.downsampling)).float())
-        return code + ((code * _LEVELS).round() / _LEVELS - code).detach()
+        rounded = (code * _LEVELS).round() / _LEVELS
+        return rounded.detach() + (code - code.detach())
 
     def decode(self, code: Tensor, height: int, width: int) -> Tensor:
         """The inverse, cut to ``height`` x ``width``: float32 (B, 3, height, width)."""
         return self.decoder(code).float()[..., :height, :width]
+
+    @staticmethod
+    def pack(code: Tensor) -> bytes:
+        """What has to be kept of a code: one byte per value."""
+        return (code * _LEVELS).round().to(torch.int8).cpu().numpy().tobytes()
+
+    @staticmethod
+    def unpack(packed: bytes, shape: torch.Size) -> Tensor:
+        """The inverse of :meth:`pack`, exactly."""
+        return torch.frombuffer(bytearray(packed), dtype=torch.int8).view(shape).float() / _LEVELS
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames after being kept as codes: (B, 3, H, W) in about [-1, 1]."""
@@ -104,7 +113,6 @@ class _Residual(nn.Module):
 class PublishedAutoencoder(nn.Module):
     """As published: 90,659 parameters, and a code of 64 channels at a quarter of each side, 4/3 values per value of the frame."""
 
-    code_bytes = 4
     kept = 64 / 48
 
     def __init__(self):
@@ -120,6 +128,16 @@ class PublishedAutoencoder(nn.Module):
     def decode(self, code: Tensor, height: int, width: int) -> Tensor:
         """The inverse: float32 (B, 3, height, width) in [-1, 1]."""
         return self.decoder(code).float()[..., :height, :width] * 2 - 1
+
+    @staticmethod
+    def pack(code: Tensor) -> bytes:
+        """Four bytes per value: nothing published says how they would be rounded."""
+        return code.float().cpu().numpy().tobytes()
+
+    @staticmethod
+    def unpack(packed: bytes, shape: torch.Size) -> Tensor:
+        """The inverse of :meth:`pack`."""
+        return torch.frombuffer(bytearray(packed), dtype=torch.float32).view(shape)
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) -> the same shape."""

@@ -28,7 +28,7 @@ class Sampler:
         averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}
         checkpoint.load_nets(averaged, checkpoint.read_tensors(path, "ema"), path)
         self.wants_video = self._task.wants_video
-        self.latent_dim, self._device, self._dtype = self._task.latent_dim, device, dtype
+        self.latent_dim, self.device, self.dtype = self._task.latent_dim, device, dtype
 
     def latents(self, num: int, seed: int, start: int = 0) -> Tensor:
         """(num, latent_dim), N(0, 1); row i is a function of (seed, start + i) alone."""
@@ -37,7 +37,7 @@ class Sampler:
     def sample(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> Tensor:
         """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights. ``labels`` (B,) and ``video``
         (B, 3, T, H, W) where the family takes them."""
-        with hardware.autocast(self._dtype, self._device):
+        with hardware.autocast(self.dtype, self.device):
             return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
 
 
