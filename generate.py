@@ -123,6 +123,8 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     sampler = load_sampler(config.checkpoint, device=config.device, precision=config.precision)
     if config.input is not None:
         return [remake(sampler, config, quiet)]
+    if "interpolator" in sampler.nets:
+        raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; give --input FILM and --factor 4, for one")
     fps = sampler.fps if config.fps is None else config.fps
     targets = config.targets()
     for target in targets:

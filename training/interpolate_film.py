@@ -29,7 +29,7 @@ class Film:
         self.path = Path(path)
         if not self.path.exists():
             raise UserError(f"--input {path}: there is no such file or folder")
-        health = probe((str(path), kind_of(self.path), self.path.name, "", 0, True, image_fps))
+        health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, image_fps))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length = health.fps, health.frames

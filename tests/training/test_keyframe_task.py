@@ -8,7 +8,7 @@ import torch
 
 from configs.schema import TrainConfig, differences
 from models.keyframes import KeyframesConfig
-from tests.training.runner import interrupt, newest, outcome, rows
+from tests.training.runner import QUICK, interrupt, newest, outcome, rows
 from training.keyframe_task import KeyframeTask, cropped, mirrored, stretches
 from training.task import Batch, DataInfo, Noise, Request
 from utils.errors import UserError
@@ -109,33 +109,25 @@ def test_mistakes_are_named(settings, named):
         KeyframeTask(wrong, DataInfo(), CPU)
 
 
-COMMAND = ["--family", "keyframes", "--frames", "4", "--batch_size", "4", "--steps", "24", "--lr", "2e-3", "--beta1", "0.9", "--model.crop", "16",
-           *(word for name, value in TINY_NETS.items() for word in (f"--model.{name}", value))]
+COMMAND = [*QUICK, "--family", "keyframes", "--height", "32", "--width", "32", "--warmup", "0", "--frames", "4", "--batch_size", "4", "--steps", "24", "--lr", "2e-3", "--beta1", "0.9",
+           "--model.crop", "16", *(word for name, value in TINY_NETS.items() for word in (f"--model.{name}", str(value)))]
 EXTRA = {"fp32": ["--precision", "fp32", "--lr_decay", "cosine", "--accumulate", "2", "--flip"],
          "bf16": ["--precision", "bf16", "--model.interpolation", "laplacian:1,census:0.5"]}
 
 
-@pytest.fixture
-def train(runner):
-    """The runner's tiny settings are the GAN's; those of its networks do not exist here."""
-    def start(*arguments, wait=True, **options):
-        return (runner.train if wait else runner.start)("--out", *arguments, networks=False, **options)
-    return start
-
-
 @pytest.mark.parametrize("extra", EXTRA.values(), ids=EXTRA)
-def test_interrupted_equals_straight(train, tmp_path, extra):
+def test_interrupted_equals_straight(runner, tmp_path, extra):
     out, straight = tmp_path / "run", tmp_path / "straight"
-    train(straight, *COMMAND, *extra)
-    interrupt(train(out, *COMMAND, *extra, wait=False), out, after=5)
+    runner.train("--out", straight, *extra, settings=COMMAND)
+    interrupt(runner.start("--out", out, *extra, settings=COMMAND), out, after=5)
     assert 5 <= len(rows(out)) < 24
-    train(out, *COMMAND, *extra)
+    runner.train("--out", out, *extra, settings=COMMAND)
     assert outcome(out) == outcome(straight)
     assert {"ae/loss", "ae/decibel", "flow/loss", "flow/decibel"} <= set(rows(out)[-1])
 
 
-def test_it_learns(train, tmp_path):
-    train(tmp_path / "run", *COMMAND, "--steps", "60", "--lr_decay", "cosine")
+def test_it_learns(runner, tmp_path):
+    runner.train("--out", tmp_path / "run", "--steps", "60", "--lr_decay", "cosine", settings=COMMAND)
     found = rows(tmp_path / "run")
     mean = lambda name, part: sum(row[name] for row in part) / len(part)
     assert mean("ae/decibel", found[-10:]) > mean("ae/decibel", found[:10]) + 3
@@ -156,7 +148,7 @@ def test_the_learning_rate_falls_along_a_cosine_and_its_length_is_then_settled()
         expected = 4 * 0.5 * min(1, loop.step / 2) * (1 + math.cos(math.pi * (loop.step - 1) / 8)) / 2
         assert all(phase.optimizer.param_groups[0]["lr"] == pytest.approx(expected) for phase in loop.task.phases)
     longer = config()
-    longer.lr_decay, longer.steps = "cosine", 99
+    longer.lr_decay, longer.warmup, longer.steps = "cosine", 2, 99
     assert differences(loop.config, longer) == ["steps: None -> 99"]
     longer.lr_decay = loop.config.lr_decay = "none"
     assert differences(loop.config, longer) == []
