@@ -86,7 +86,8 @@ class GenerateConfig:
         for name, least in (("factor", 2), ("keyframe_interval", 1)):
             value = getattr(self, name)
             _need(name, value, value is None or _is_whole(value) and value >= least, f"a whole number, at least {least}")
-        if (self.input is None) != (self.factor is None and self.keyframe_interval is None) or self.factor and self.keyframe_interval:
+        asked = (self.factor is not None) + (self.keyframe_interval is not None)
+        if asked != (self.input is not None):
             raise UserError("--input goes with one of --factor, for more frames, and --keyframe_interval, to keep fewer")
         if self.input is not None and self.num_videos > 1:
             raise UserError(f"--num_videos {self.num_videos}: a film is remade in one way only; leave it at 1")
@@ -124,7 +125,8 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     if config.input is not None:
         return [remake(sampler, config, quiet)]
     if "interpolator" in sampler.nets:
-        raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; give --input FILM and --factor 4, for one")
+        raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; "
+                        "give --input FILM and --factor 4, for one")
     fps = sampler.fps if config.fps is None else config.fps
     targets = config.targets()
     for target in targets:
@@ -141,11 +143,13 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 
 
 def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path:
-    """``config.input`` with more frames, or from its keyframes; the latter's numbers are written beside it, as .json, and printed."""
+    """``config.input`` with more frames, or from its keyframes; the latter's numbers are written beside it, as .json, and
+    printed."""
     film, remaker = Film(config.input), Remaker(sampler, config.batch_size)
     fps = config.fps or film.fps * (config.factor or 1)
     kept, score = Kept(), FilmScore()
-    with (VideoWriter(check_new(config.output, config.input), fps, crf=config.crf) as writer,
+    target = check_new(config.output, config.input)
+    with (VideoWriter(target, fps, crf=config.crf) as writer,
           Progress(film.length * (config.factor or 1), "generate", "frames", quiet=quiet) as progress):
         if config.factor:
             for frame in slowed(remaker, film.frames(), config.factor):
@@ -157,8 +161,9 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
                 score.add(*map(torch.from_numpy, (made, real)))
                 progress.update()
     if not config.factor:
-        write_json(writer.path.with_suffix(".json"), numbers := {"input": config.input, "checkpoint": str(sampler.path),
-                                                                 "keyframe_interval": config.keyframe_interval, **score.numbers(), **asdict(kept)})
+        numbers = {"input": config.input, "checkpoint": str(sampler.path), "keyframe_interval": config.keyframe_interval,
+                   **score.numbers(), **asdict(kept)}
+        write_json(writer.path.with_suffix(".json"), numbers)
         if not quiet:
             print(json.dumps(numbers, indent=2))
     return writer.path

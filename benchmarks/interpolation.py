@@ -2,9 +2,10 @@
 
     python -m benchmarks.interpolation FOLDER_OF_VIDEOS [--steps 6000] [--run runs/interpolation]
 
-It learns from the first two thirds of each film and is measured on frames of the last third, which it never saw: frames are scaled
-down to 320 pixels of width, every second one is dropped and made again from its neighbours, rounded to uint8 and compared with the
-real one. PSNR in dB and SSIM, means over frames (RGB, range 255; at most 100 frames of a film). The run continues where it was left.
+It learns from the first two thirds of each film and is measured on frames of the last third, which it never saw: frames are
+scaled down to 320 pixels of width, every second one is dropped and made again from its neighbours, rounded to uint8 and compared
+with the real one. PSNR in dB and SSIM, means over frames (RGB, range 255; at most 100 frames of a film). The run continues where
+it was left.
 """
 
 import argparse
@@ -56,6 +57,12 @@ def read_film(path: Path) -> Frames:
     return film
 
 
+def films_in(folder: Path) -> dict[str, Frames]:
+    """The folder's films by name, those too short to be measured left out."""
+    films = {path.stem: read_film(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in VIDEO_ENDINGS}
+    return {name: film for name, film in films.items() if len(film) // 3 > 2 * LEAST}
+
+
 def write_tiles(films: dict[str, Frames], folder: Path) -> None:
     """Squares from the first two thirds of each film, as folders of lossless images: more places where a film is shorter."""
     for name, film in films.items():
@@ -88,7 +95,8 @@ def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     halves = []
     for frame, here, there in ((first, *greys), (second, *greys[::-1])):
         flow = search.calc(here, there, None) / 2
-        halves.append(cv2.remap(frame, columns - flow[..., 0], rows - flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        places = columns - flow[..., 0], rows - flow[..., 1]
+        halves.append(cv2.remap(frame, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
     return blend(*halves)
 
 
@@ -98,8 +106,8 @@ def minterpolate(kept: Frames) -> Frames:
     with tempfile.TemporaryDirectory() as folder:
         for index, frame in enumerate(kept):
             images.save_png(Path(folder) / f"in{index:05d}.png", frame)
-        subprocess.run(["ffmpeg", "-v", "error", "-framerate", "10", "-i", f"{folder}/in%05d.png", "-vf", f"minterpolate={options}",
-                        f"{folder}/out%05d.png"], check=True)
+        subprocess.run(["ffmpeg", "-v", "error", "-framerate", "10", "-i", f"{folder}/in%05d.png",
+                        "-vf", f"minterpolate={options}", f"{folder}/out%05d.png"], check=True)
         return [cv2.imread(str(path))[..., ::-1] for path in sorted(Path(folder).glob("out*.png"))]
 
 
@@ -118,7 +126,8 @@ def network(run: Path, device: str) -> Callable[[np.ndarray, np.ndarray], np.nda
 def score(made: Frames, real: Frames) -> dict[str, float]:
     """Means over the frames."""
     pairs = [torch.from_numpy(np.stack(frames)) for frames in (made, real)]
-    return {"psnr": psnr(*pairs, data_range=255).clamp(max=MOST_PSNR).mean().item(), "ssim": ssim(*pairs, data_range=255).mean().item()}
+    return {"psnr": psnr(*pairs, data_range=255).clamp(max=MOST_PSNR).mean().item(),
+            "ssim": ssim(*pairs, data_range=255).mean().item()}
 
 
 def measure(film: Frames, middle: Callable) -> dict[str, dict[str, float]]:
@@ -153,19 +162,20 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    films = {path.stem: read_film(path) for path in sorted(args.videos.iterdir()) if path.suffix.lower() in VIDEO_ENDINGS}
-    films = {name: film for name, film in films.items() if len(film) // 3 > 2 * LEAST}
+    films = films_in(args.videos)
     tiles = args.run.with_name(args.run.name + "_tiles")
     if not tiles.exists():
         write_tiles(films, tiles)
     if not args.evaluate:
         threads = ["--threads", str(args.threads)] if args.threads else []
-        train(parse(TrainConfig, [*RECIPE, "--data", str(tiles), "--height", str(TILE), "--width", str(TILE), "--steps", str(args.steps),
-                                  "--device", args.device, "--out", str(args.run), *threads], models=MODELS))
+        train(parse(TrainConfig, [*RECIPE, "--data", str(tiles), "--height", str(TILE), "--width", str(TILE),
+                                  "--steps", str(args.steps), "--device", args.device, "--out", str(args.run), *threads],
+                    models=MODELS))
     began, middle = time.perf_counter(), network(args.run, args.device)
     rows = {name: measure(film, middle) for name, film in films.items()}
     methods = [name for name in METHODS if all(name in row for row in rows.values())]
-    mean = {name: {kind: float(np.mean([row[name][kind] for row in rows.values()])) for kind in ("psnr", "ssim")} for name in methods}
+    mean = {name: {kind: float(np.mean([row[name][kind] for row in rows.values()])) for kind in ("psnr", "ssim")}
+            for name in methods}
     for name, row in [*rows.items(), ("mean", mean)]:
         print(f"{name:24s}" + "".join(f"  {method} {row[method]['psnr']:6.2f} {row[method]['ssim']:.4f}" for method in methods))
     write_json(RESULTS, {"machine": describe(), "protocol": " ".join(__doc__.split()), "step": load_sampler(args.run).step,

@@ -50,10 +50,10 @@ def _changes(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def with_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Each of the film's frames, uint8 (H, W, 3), and whether a new scene begins with it: what :func:`find_cuts` says of the whole
-    film, but told a few frames late and with no more than those in memory."""
+    """Each of the film's frames, uint8 (H, W, 3), and whether a new scene begins with it: what :func:`find_cuts` says of the
+    whole film, but told a few frames late and with no more than those in memory."""
     frames = iter(frames)
-    seen: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2 * _NEIGHBOURS + 2)  # (frame, thumbnail); a change lies between two
+    seen: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2 * _NEIGHBOURS + 2)  # (frame, thumbnail); changes lie between
     told = 0  # frames of ``seen`` that were handed on
     while True:
         frame = next(frames, None)

@@ -29,9 +29,9 @@ class FilmScore:
         self._before = pair
 
     def numbers(self) -> dict[str, float]:
-        """Means over frames: "psnr" in dB (100 for an equal frame), "ssim" (for frames of 11 pixels or more); over pairs of neighbours, in
-        levels of 255: "change", how much the remade film changes, "change_of_input", how much the real one does, "change_error",
-        by how much these changes differ, which flicker raises and frames that are wrong all alike do not."""
+        """Means over frames: "psnr" in dB (100 for an equal frame), "ssim" (for frames of 11 pixels or more); over pairs of
+        neighbours, in levels of 255: "change", how much the remade film changes, "change_of_input", how much the real one does,
+        "change_error", by how much these changes differ, which flicker raises and frames that are wrong all alike do not."""
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 
     def _count(self, name: str, value: float) -> None:

@@ -1,8 +1,8 @@
 """A frame between two frames: motion from coarse to fine, both frames warped along it, mixed and touched up.
 
-After IFRNet (Kong et al. 2022, arXiv 2205.14620: a shared pyramid encoder, decoders that refine both motions and a feature level by
-level) and BMBC (Park et al. 2020, arXiv 2007.12622: the cost volume of opposite shifts). Untrained it already matches blocks: each
-level's motion starts from the cheapest shift, and what the network learns is added to it.
+After IFRNet (Kong et al. 2022, arXiv 2205.14620: a shared pyramid encoder, decoders that refine both motions and a feature level
+by level) and BMBC (Park et al. 2020, arXiv 2007.12622: the cost volume of opposite shifts). Untrained it already matches blocks:
+each level's motion starts from the cheapest shift, and what the network learns is added to it.
 """
 
 import torch
@@ -79,7 +79,8 @@ class _Decoder(nn.Module):
         nn.init.zeros_(self.motion.bias)
         self.sharpness, self.reluctance = nn.Parameter(torch.tensor(4.5)), nn.Parameter(torch.tensor(-3.0))
 
-    def forward(self, first: Tensor, second: Tensor, features0: Tensor, features1: Tensor, time: Tensor, state) -> tuple[Tensor, Tensor]:
+    def forward(self, first: Tensor, second: Tensor, features0: Tensor, features1: Tensor, time: Tensor,
+                state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Pictures and features of both frames at this level and the (velocities, hidden) of the coarser one (None at the
         coarsest) -> those of this level. Velocities (B, 4, h, w) are in pixels of this level."""
         velocity, hidden = first.new_zeros(len(first), 4, *first.shape[-2:]), []
@@ -89,8 +90,9 @@ class _Decoder(nn.Module):
         with torch.no_grad():
             costs = symmetric_costs(backward_warp(first, flow0), backward_warp(second, flow1), RADIUS)
         places = shifts(RADIUS, costs.device)
-        chosen = torch.softmax(-self.sharpness.exp() * costs - self.reluctance.exp() * places.square().sum(1).view(1, -1, 1, 1), 1)
-        match = 2 * torch.einsum("bkhw,kd->bdhw", chosen.float(), places)
+        distance = places.square().sum(1).view(1, -1, 1, 1)
+        chosen = torch.softmax(-self.sharpness.exp() * costs - self.reluctance.exp() * distance, 1)
+        match = 2 * torch.stack([(chosen * places[:, axis].view(1, -1, 1, 1)).sum(1) for axis in (0, 1)], 1)
         seen = [costs - costs.mean(1, keepdim=True), match, 0.1 * velocity, time.expand(-1, 1, *costs.shape[-2:]),
                 backward_warp(features0, flow0), backward_warp(features1, flow1), *hidden]
         body = self.body(torch.cat([each.to(features0.dtype) for each in seen], 1))
@@ -125,7 +127,8 @@ class _Synthesis(nn.Module):
         mixed = sum(weights[:, index:index + 1] * source for index, source in enumerate((warped0, warped1, first, second)))
         moves = _moves(first, second)
         frame = moves * (mixed + residual) + (1 - moves) * ((1 - time) * first + time * second)
-        return {"frame": frame, "flow0": flow0, "flow1": flow1, "mask": weights[:, :1] + weights[:, 2:3], "residual": moves * residual}
+        return {"frame": frame, "flow0": flow0, "flow1": flow1, "mask": weights[:, :1] + weights[:, 2:3],
+                "residual": moves * residual}
 
 
 def _moves(first: Tensor, second: Tensor) -> Tensor:

@@ -74,8 +74,8 @@ class Autoencoder(nn.Module):
         return self.channels / (3 * self.downsampling**2)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, channels, ceil(H / downsampling), ceil(W / downsampling)), multiples of 1/127 in [-1, 1].
-        Rounding passes the gradient on as it is (Theis et al. 2017, arXiv 1703.00395, section 2.1)."""
+        """(B, 3, H, W) in [-1, 1] -> (B, channels, ceil(H / downsampling), ceil(W / downsampling)), multiples of 1/127 in [-1,
+        1]. Rounding passes the gradient on as it is (Theis et al. 2017, arXiv 1703.00395, section 2.1)."""
         code = torch.tanh(self.encoder(pad_to(frames, self.downsampling)).float())
         rounded = (code * _LEVELS).round() / _LEVELS
         return rounded.detach() + (code - code.detach())
@@ -102,7 +102,8 @@ class Autoencoder(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.PReLU(width), nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width), nn.Conv2d(width, width, 3, 1, 1))
+        self.body = nn.Sequential(nn.PReLU(width), nn.Conv2d(width, width, 3, 1, 1),
+                                  nn.PReLU(width), nn.Conv2d(width, width, 3, 1, 1))
         nn.init.zeros_(self.body[-1].weight)
         nn.init.zeros_(self.body[-1].bias)
 
@@ -119,7 +120,8 @@ class PublishedAutoencoder(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
                                      nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU())
-        self.decoder = nn.Sequential(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 3, 4, 2, 1), nn.Sigmoid())
+        self.decoder = nn.Sequential(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(),
+                                     nn.ConvTranspose2d(32, 3, 4, 2, 1), nn.Sigmoid())
 
     def encode(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, 64, ceil(H / 4), ceil(W / 4)), at least 0."""
@@ -145,12 +147,13 @@ class PublishedAutoencoder(nn.Module):
 
 
 class PublishedInterpolator(nn.Module):
-    """As published: 14,213 parameters. One motion of the first frame from seven pixels around, in units of half the frame, times t;
-    the warped first frame and the second are then mixed by two convolutions."""
+    """As published: 14,213 parameters. One motion of the first frame from seven pixels around, in units of half the frame, times
+    t; the warped first frame and the second are then mixed by two convolutions."""
 
     def __init__(self):
         super().__init__()
-        self.motion = nn.Sequential(nn.Conv2d(6, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 2, 3, 1, 1))
+        self.motion = nn.Sequential(nn.Conv2d(6, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(),
+                                    nn.Conv2d(32, 2, 3, 1, 1))
         self.refine = nn.Sequential(nn.Conv2d(6, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 3, 3, 1, 1), nn.Sigmoid())
 
     def forward(self, first: Tensor, second: Tensor, time: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 
 def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
-    """What ``image`` (B, C, H, W) shows at each pixel's place plus ``flow`` (B, 2, H, W): out(y, x) = image(y + flow_y, x + flow_x).
+    """What ``image`` (B, C, H, W) shows at each pixel's place plus ``flow`` (B, 2, H, W): out(y, x) = image(y + flow_y, x +
+    flow_x).
 
     Flow is in pixels, channel 0 to the right, channel 1 down. Bilinear; beyond the edge the edge's colour (Jaderberg et al. 2015,
     arXiv 1506.02025). Differentiable in both. Returns float32 (B, C, H, W).
@@ -20,7 +21,8 @@ def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def symmetric_costs(first: Tensor, second: Tensor, radius: int, window: int = 5) -> Tensor:
-    """Mean absolute difference of ``first`` at x - k and ``second`` at x + k around each x, for all shifts k of up to ``radius`` pixels.
+    """Mean absolute difference of ``first`` at x - k and ``second`` at x + k around each x, for all shifts k of up to ``radius``
+    pixels.
 
     (B, C, H, W) each -> (B, (2 radius + 1)^2, H, W), shifts in the order of :func:`shifts`, averaged over ``window`` x ``window``
     pixels: the bilateral cost volume of Park et al. 2020 (arXiv 2007.12622, section 3.1). Low where something moves by 2k.

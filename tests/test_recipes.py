@@ -1,4 +1,5 @@
-"""Every recipe under configs/, at a tiny size: trains, resumes exactly, generates and evaluates, on synthetic and on real clips."""
+"""Every recipe under configs/, at a tiny size: trains, resumes exactly, generates and evaluates, on synthetic and on real
+clips."""
 
 import json
 from pathlib import Path

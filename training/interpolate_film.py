@@ -1,4 +1,5 @@
-"""Films from films: more frames per second, or as it looks after only keyframes were kept. Streams; memory does not grow with length."""
+"""Films from films: more frames per second, or as it looks after only keyframes were kept. Streams; memory does not grow with
+length."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,9 +19,12 @@ from training.step import to_float
 from utils import hardware, images
 from utils.errors import UserError
 
+_PIXELS = 2**21  # made at a time, about one frame of 1920x1080: the networks take some hundred numbers for each
+
 
 class Film:
-    """A film to work on. ``path``: a video, a folder of images or a stacked JPEG; ``fps``: its rate; ``length``: about how many frames.
+    """A film to work on. ``path``: a video, a folder of images or a stacked JPEG; ``fps``: its rate; ``length``: about how many
+    frames.
 
     UserError if there is none or it cannot be read.
     """
@@ -40,11 +44,13 @@ class Film:
 
 
 class Remaker:
-    """The two networks of a checkpoint of the keyframes family, on uint8 frames. ``batch_size`` frames are made at a time."""
+    """The two networks of a checkpoint of the keyframes family, on uint8 frames. At most ``batch_size`` frames are made at a
+    time, fewer of large ones."""
 
     def __init__(self, sampler: Sampler, batch_size: int = 16):
         if set(sampler.nets) != {"autoencoder", "interpolator"}:
-            raise UserError(f"--input: {sampler.path} is a model of the family {sampler.family}; only keyframes makes films from films")
+            raise UserError(f"--input: {sampler.path} is a model of the family {sampler.family}; "
+                            "only keyframes makes films from films")
         self.autoencoder, self.interpolator = (sampler.nets[name].eval() for name in ("autoencoder", "interpolator"))
         self._sampler, self._batch_size = sampler, batch_size
 
@@ -53,7 +59,7 @@ class Remaker:
         """``count`` frames at even distances between two frames (H, W, 3)."""
         ends = [self._tensor(frame) for frame in (first, second)]
         times = torch.arange(1, count + 1, device=self._sampler.device) / (count + 1)
-        for some in times.split(self._batch_size):
+        for some in times.split(max(1, min(self._batch_size, _PIXELS // (first.shape[0] * first.shape[1])))):
             with hardware.autocast(self._sampler.dtype, self._sampler.device):
                 made = self.interpolator(*(end.expand(len(some), -1, -1, -1) for end in ends), some)
             yield from self._frames(made)
@@ -77,8 +83,8 @@ class Remaker:
 
 
 def slowed(remaker: Remaker, frames: Iterable[np.ndarray], factor: int) -> Iterator[np.ndarray]:
-    """``factor`` times as many frames: number i * factor is frame i as it was, those between are made. The last frame of a scene and
-    that of the film are held instead, so that scenes do not melt into each other and the film lasts as long as before."""
+    """``factor`` times as many frames: number i * factor is frame i as it was, those between are made. The last frame of a scene
+    and that of the film are held instead, so that scenes do not melt into each other and the film lasts as long as before."""
     previous = None
     for frame, begins, ends in _scenes(frames):
         if not begins:
@@ -114,7 +120,8 @@ class Kept:
     """Of the codes, each compressed by zlib."""
 
 
-def from_keyframes(remaker: Remaker, frames: Iterable[np.ndarray], interval: int, kept: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def from_keyframes(remaker: Remaker, frames: Iterable[np.ndarray], interval: int,
+                   kept: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(made, real) of every frame, after only the code of every ``interval``-th and of a scene's first and last one was kept.
 
     ``kept`` is filled in as the film goes by; at most ``interval`` + 1 frames are held.

@@ -12,8 +12,8 @@ from utils.errors import UserError
 
 
 class KeyframeTask:
-    """Trains on real frames between: from a clip of T >= 3 frames, the first and last of a stretch chosen at random are the keyframes,
-    and one of the real frames between them is what the interpolator has to make, told its true time."""
+    """Trains on real frames between: from a clip of T >= 3 frames, the first and last of a stretch chosen at random are the
+    keyframes, and one of the real frames between them is what the interpolator has to make, told its true time."""
 
     ema = ("autoencoder", "interpolator")
     latent_dim = 0
@@ -24,7 +24,8 @@ class KeyframeTask:
         if config.frames < 3:
             raise UserError(f"--frames {config.frames}: keyframes learns from a frame between two others; give at least 3")
         if model.crop is not None and not 1 <= model.crop <= min(config.height, config.width):
-            raise UserError(f"--model.crop {model.crop}: must be from 1 to the frame's shorter side, {min(config.height, config.width)}")
+            raise UserError(f"--model.crop {model.crop}: must be from 1 to the frame's shorter side, "
+                            f"{min(config.height, config.width)}")
         self.nets = {name: net.to(device) for name, net in build(model).items()}
         self.config = config
         self._loss = {"ae": PixelLoss(model.reconstruction, "--model.reconstruction", model.vgg_weights, device),
@@ -49,7 +50,8 @@ class KeyframeTask:
         return {**self._loss[phase](made, real), "decibel": -10 * torch.log10(error + 1e-10)}
 
     def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
-        """The real clips (B, 3, T, H, W) remade from their first and last frame: those through the autoencoder, the others between."""
+        """The real clips (B, 3, T, H, W) remade from their first and last frame: those through the autoencoder, the others
+        between."""
         length = request.video.shape[2]
         first, last = (nets["autoencoder"](request.video[:, :, index]).clamp(-1, 1) for index in (0, -1))
         times = [torch.full((len(first),), index / (length - 1), device=first.device) for index in range(1, length - 1)]

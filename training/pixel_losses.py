@@ -1,7 +1,7 @@
 """How far a picture is from the one it should be, by name and weight: "laplacian:1,census:0.5".
 
-A loss is a function of (made, real), both float32 (B, 3, H, W) with pixels in [0, 1], that returns a scalar; a new one needs nothing
-but its line in ``LOSSES``.
+A loss is a function of (made, real), both float32 (B, 3, H, W) with pixels in [0, 1], that returns a scalar; a new one needs
+nothing but its line in ``LOSSES``.
 """
 
 import math
@@ -72,8 +72,8 @@ def _signature(image: Tensor) -> Tensor:
     return (around - centre) / (0.81 + (around - centre).square()).sqrt()
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1, "charbonnier": charbonnier, "psnr": psnr, "laplacian": laplacian,
-                                                         "census": census}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": l1, "charbonnier": charbonnier, "psnr": psnr, "laplacian": laplacian, "census": census}
 
 
 class PixelLoss:
@@ -87,8 +87,10 @@ class PixelLoss:
         for part in text.split(","):
             name, _, weight = (word.strip() for word in part.partition(":"))
             if name not in LOSSES and name != "perceptual":
-                raise UserError(f"{flag} {text}: {name!r} is not one of {', '.join(LOSSES)}, perceptual; write for example l1:1,census:0.5")
-            self.terms[name] = (_weight(weight, flag, text), perceptual(vgg_weights, device) if name == "perceptual" else LOSSES[name])
+                raise UserError(f"{flag} {text}: {name!r} is not one of {', '.join(LOSSES)}, perceptual; "
+                                "write for example l1:1,census:0.5")
+            function = perceptual(vgg_weights, device) if name == "perceptual" else LOSSES[name]
+            self.terms[name] = _weight(weight, flag, text), function
 
     def __call__(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) in [-1, 1] each -> every term by name, and their weighted sum "loss"; float32 also under autocast."""

@@ -1,8 +1,8 @@
 """Perceptual loss: how far apart two pictures are for a network that was trained to recognise things.
 
 The network is the convolutional part of VGG16 (Simonyan & Zisserman 2015, arXiv 1409.1556, table 1, D) as far as its seventh
-convolution, written out here: torchvision's wheel does not load beside a CPU-only PyTorch, and nothing else of it is needed. Weights
-come from a file of the user's, in safetensors: theirs are pickles, which may hold code.
+convolution, written out here: torchvision's wheel does not load beside a CPU-only PyTorch, and nothing else of it is needed.
+Weights come from a file of the user's, in safetensors: theirs are pickles, which may hold code.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,8 @@ from utils.errors import UserError
 _WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256)
 _COMPARED = (3, 8, 15)  # after the last convolution before each halving: relu1_2, relu2_2, relu3_3
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the colours it was trained on
-_CONVERT = ("python -c \"import torchvision, safetensors.torch as s; "
+_CONVERT = ("make one where torchvision is: "
+            "python -c \"import torchvision, safetensors.torch as s; "
             "s.save_file(torchvision.models.vgg16(weights='DEFAULT').features.state_dict(), 'vgg16.safetensors')\"")
 
 
@@ -35,8 +36,9 @@ def vgg16() -> nn.Sequential:
 
 
 def perceptual(weights: str | None, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """The mean absolute difference of features, averaged over three layers (after Johnson et al. 2016, arXiv 1603.08155, eq. 2), as a
-    function of two float32 (B, 3, H, W) with pixels in [0, 1] and sides of at least 4. UserError if ``weights`` cannot be used."""
+    """The mean absolute difference of features, averaged over three layers (after Johnson et al. 2016, arXiv 1603.08155, eq. 2),
+    as a function of two float32 (B, 3, H, W) with pixels in [0, 1] and sides of at least 4. UserError if ``weights`` cannot be
+    used."""
     net = vgg16()
     _load(net, weights)
     net.to(device).eval().requires_grad_(False)
@@ -59,14 +61,14 @@ def _normalised(picture: Tensor) -> Tensor:
 
 def _load(net: nn.Sequential, weights: str | None) -> None:
     if not weights:
-        raise UserError(f"--model.vgg_weights: the perceptual loss needs a file of VGG16 weights; make one where torchvision is: {_CONVERT}")
+        raise UserError(f"--model.vgg_weights: the perceptual loss needs a file of VGG16 weights; {_CONVERT}")
     if not Path(weights).is_file():
-        raise UserError(f"--model.vgg_weights {weights}: there is no such file; make one where torchvision is: {_CONVERT}")
+        raise UserError(f"--model.vgg_weights {weights}: there is no such file; {_CONVERT}")
     try:
         tensors = {name.removeprefix("features."): value for name, value in load_file(weights).items()}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"--model.vgg_weights {weights}: not a safetensors file ({error}); make one where torchvision is: {_CONVERT}") from None
+        raise UserError(f"--model.vgg_weights {weights}: not a safetensors file ({error}); {_CONVERT}") from None
     own = net.state_dict()
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in own.items()):
-        raise UserError(f"--model.vgg_weights {weights}: holds no weights of VGG16; make one where torchvision is: {_CONVERT}")
+        raise UserError(f"--model.vgg_weights {weights}: holds no weights of VGG16; {_CONVERT}")
     net.load_state_dict({name: tensors[name] for name in own})

@@ -109,7 +109,8 @@ def test_mistakes_are_named(settings, named):
         KeyframeTask(wrong, DataInfo(), CPU)
 
 
-COMMAND = [*QUICK, "--family", "keyframes", "--height", "32", "--width", "32", "--warmup", "0", "--frames", "4", "--batch_size", "4", "--steps", "24", "--lr", "2e-3", "--beta1", "0.9",
+COMMAND = [*QUICK, "--family", "keyframes", "--height", "32", "--width", "32", "--warmup", "0",
+           "--frames", "4", "--batch_size", "4", "--steps", "24", "--lr", "2e-3", "--beta1", "0.9",
            "--model.crop", "16", *(word for name, value in TINY_NETS.items() for word in (f"--model.{name}", str(value)))]
 EXTRA = {"fp32": ["--precision", "fp32", "--lr_decay", "cosine", "--accumulate", "2", "--flip"],
          "bf16": ["--precision", "bf16", "--model.interpolation", "laplacian:1,census:0.5"]}
