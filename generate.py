@@ -1,11 +1,13 @@
 """Films, grids and single frames from a checkpoint.
 
     python generate.py --checkpoint runs/city --output city.mp4 --num_frames 300 --fps 24 --seed 7
+    python generate.py --checkpoint runs/keyframes --input film.mp4 --factor 4 --output slow.mp4
 """
 
+import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,9 +16,12 @@ import numpy as np
 import torch
 
 from configs.cli import parse
+from metrics.film import FilmScore
+from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import Sampler, load_sampler
 from utils import images
 from utils.errors import UserError, script
+from utils.files import write_json
 from utils.latent_paths import Crossing, LatentPath, PathKind
 from utils.progress import Progress
 from utils.seeds import derive
@@ -63,6 +68,12 @@ class GenerateConfig:
     """auto takes CUDA, then MPS, then the CPU."""
     precision: Precision = "auto"
     """auto takes bf16 where the hardware computes in it."""
+    input: str | None = None
+    """A film to remake, for a model of the family keyframes: with `factor` or `keyframe_interval`."""
+    factor: int | None = None
+    """Make this many times as many frames of `input`, and play as many times faster, unless `fps` is given."""
+    keyframe_interval: int | None = None
+    """Keep every so-manieth frame of `input` as the autoencoder's code and make all others; what was lost is measured."""
 
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""
@@ -78,6 +89,14 @@ class GenerateConfig:
             _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
         self.rows_columns()
         self.seeds()
+        for name, least in (("factor", 2), ("keyframe_interval", 1)):
+            value = getattr(self, name)
+            _need(name, value, value is None or _is_whole(value) and value >= least, f"a whole number, at least {least}")
+        asked = (self.factor is not None) + (self.keyframe_interval is not None)
+        if asked != (self.input is not None):
+            raise UserError("--input goes with one of --factor, for more frames, and --keyframe_interval, to keep fewer")
+        if self.input is not None and self.num_videos > 1:
+            raise UserError(f"--num_videos {self.num_videos}: a film is remade in one way only; leave it at 1")
         check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
         return self
 
@@ -117,6 +136,11 @@ def generate_video(num_frames: int = 300, fps: float | None = None, output_file:
 def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     """Write the films; returns their paths. Memory does not grow with ``num_frames``."""
     sampler = load_sampler(config.checkpoint, device=config.device, precision=config.precision)
+    if config.input is not None:
+        return [remake(sampler, config, quiet)]
+    if "interpolator" in sampler.nets:
+        raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; "
+                        "give --input FILM and --factor 4, for one")
     fps = sampler.fps if config.fps is None else config.fps
     targets = config.targets()
     for target in targets:
@@ -130,6 +154,40 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
                     progress.update()
             written.append(writer.path)
     return written
+
+
+def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path:
+    """``config.input`` with more frames, or from its keyframes; the latter's numbers are written beside it, as .json, and
+    printed."""
+    film, remaker = Film(config.input), Remaker(sampler, config.batch_size)
+    fps = config.fps or film.fps * (config.factor or 1)
+    kept, score = Kept(), FilmScore()
+    target = check_new(config.output, config.input)
+    with (VideoWriter(target, fps, crf=config.crf) as writer,
+          Progress(film.length * (config.factor or 1), "generate", "frames", quiet=quiet) as progress):
+        if config.factor:
+            for frame in slowed(remaker, film.frames(), config.factor):
+                writer.write(frame)
+                progress.update()
+        else:
+            for made, real in from_keyframes(remaker, film.frames(), config.keyframe_interval, kept):
+                writer.write(made)
+                score.add(*map(torch.from_numpy, (made, real)))
+                progress.update()
+    if not config.factor:
+        numbers = {"input": config.input, "checkpoint": str(sampler.path), "keyframe_interval": config.keyframe_interval,
+                   **score.numbers(), **asdict(kept)}
+        write_json(writer.path.with_suffix(".json"), numbers)
+        if not quiet:
+            print(json.dumps(numbers, indent=2))
+    return writer.path
+
+
+def check_new(output: str, source: str) -> Path:
+    """``output``; UserError if writing it would destroy what it is made from."""
+    if Path(output).resolve() == Path(source).resolve():
+        raise UserError(f"--output {output}: is the film that it is made from; choose another path")
+    return Path(output)
 
 
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:

@@ -77,6 +77,8 @@ class TrainConfig:
     """Learning rate of the discriminator, where it differs."""
     warmup: int = 500
     """Steps over which the learning rates rise from zero; without, Adam's first steps are as long as any and amplify rounding."""
+    lr_decay: Literal["none", "cosine"] = "none"
+    """How the learning rates fall: not at all, or to zero along half a cosine over the whole run, whose length is then settled."""
     beta1: float = 0.5
     """First-moment decay of Adam."""
     beta2: float = 0.999
@@ -212,8 +214,9 @@ def from_dict(values: dict, models: dict[str, type], where: str) -> TrainConfig:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What differs between two configs in ways that would change the weights, as ``name: old -> new``."""
     flat_old, flat_new = (_flatten(config.as_dict()) for config in (old, new))
+    free = FREE_TO_CHANGE - ({"steps", "epochs"} if new.lr_decay != "none" else set())  # learning rates follow the length then
     return [f"{name}: {flat_old.get(name)} -> {flat_new.get(name)}" for name in flat_new
-            if name not in FREE_TO_CHANGE and flat_old.get(name) != flat_new[name]]
+            if name not in free and flat_old.get(name) != flat_new[name]]
 
 
 def _flatten(values: dict, prefix: str = "") -> dict:

@@ -5,6 +5,9 @@ quick motion. A cut must be a change of layout and of colours that is large in i
 it. So a flash, which goes as it came, is none.
 """
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 
@@ -44,3 +47,23 @@ def _changes(thumbnails: np.ndarray) -> np.ndarray:
     places = frames.reshape(len(frames), -1, 3) * (_BINS - 1)
     histogram = np.stack([np.clip(1 - np.abs(places - level), 0, 1).mean(axis=1) for level in range(_BINS)], axis=-1)
     return np.stack([layout, np.abs(np.diff(histogram, axis=0)).sum(axis=-1).mean(axis=-1) / 2])
+
+
+def with_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Each of the film's frames, uint8 (H, W, 3), and whether a new scene begins with it: what :func:`find_cuts` says of the
+    whole film, but told a few frames late and with no more than those in memory."""
+    frames = iter(frames)
+    seen: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2 * _NEIGHBOURS + 2)  # (frame, thumbnail); changes lie between
+    told = 0  # frames of ``seen`` that were handed on
+    while True:
+        frame = next(frames, None)
+        if frame is not None:
+            told -= len(seen) == seen.maxlen
+            seen.append((frame, thumbnail(frame)))
+        while told < (len(seen) - _NEIGHBOURS if frame is not None else len(seen)):
+            first = max(0, told - _NEIGHBOURS - 1)
+            around = np.stack([small for _, small in list(seen)[first:told + _NEIGHBOURS + 1]])
+            yield seen[told][0], told - first in find_cuts(around)
+            told += 1
+        if frame is None:
+            return

@@ -1,6 +1,7 @@
 """The loop: turns a task's losses into steps, once for all families."""
 
 import json
+import math
 import signal
 import time
 from pathlib import Path
@@ -253,6 +254,8 @@ class Loop:
     def _set_lr(self) -> None:
         """Learning rates are a function of the step (and of the rollbacks so far)."""
         scale = self.lr_scale * min(1.0, self.step / max(self.config.warmup, 1))
+        if self.config.lr_decay == "cosine":
+            scale *= (1 + math.cos(math.pi * (self.step - 1) / self.setup.steps)) / 2
         for phase in self.task.phases:
             for group, lr in zip(phase.optimizer.param_groups, self.base_lrs[phase.name]):
                 group["lr"] = lr * scale

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from models import dcgan, hrvgan
+from models import dcgan, hrvgan, keyframes
 from training.gan import GANTask
+from training.keyframe_task import KeyframeTask
 
 
 @dataclass
@@ -19,5 +20,6 @@ class Family:
 FAMILIES = {
     "dcgan": Family(dcgan.DCGANConfig, partial(GANTask, build=dcgan.build)),
     "hrvgan": Family(hrvgan.HRVGANConfig, partial(GANTask, build=hrvgan.build)),
+    "keyframes": Family(keyframes.KeyframesConfig, KeyframeTask),
 }
 MODELS = {name: family.config for name, family in FAMILIES.items()}

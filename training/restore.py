@@ -23,13 +23,14 @@ class Sampler:
         info = DataInfo(**state["data"])
         self.fps, self.classes, self.num_classes, self.family = info.fps, info.classes, info.num_classes, self.config.family
         self._task = build_task(self.config, info, device)
+        self.nets = self._task.nets
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
         averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}
         checkpoint.load_nets(averaged, checkpoint.read_tensors(path, "ema"), path)
         self._task.step = self.step  # how far its networks have grown
         self.wants_video = self._task.wants_video
         self.takes_labels = any(getattr(net, "takes_labels", False) for net in self._task.nets.values())
-        self.latent_dim, self._device, self._dtype = self._task.latent_dim, device, dtype
+        self.latent_dim, self.device, self.dtype = self._task.latent_dim, device, dtype
 
     def latents(self, num: int, seed: int, start: int = 0) -> Tensor:
         """(num, latent_dim), N(0, 1); row i is a function of (seed, start + i) alone."""
@@ -38,7 +39,7 @@ class Sampler:
     def sample(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> Tensor:
         """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights. ``labels`` (B,) and ``video``
         (B, 3, T, H, W) where the family takes them."""
-        with hardware.autocast(self._dtype, self._device):
+        with hardware.autocast(self.dtype, self.device):
             return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
 
 

@@ -33,7 +33,8 @@ def test_recipe_builds_networks_and_samples_of_its_size(path):
         task = FAMILIES[config.family].task(config, DataInfo(classes=["a", "b"]), torch.device("meta"))
         assert all(any(True for _ in net.parameters()) for net in task.nets.values())
         assert {phase.name for phase in task.phases} and set(task.ema) <= set(task.nets)
-        samples = task.sample(task.nets, Request(torch.zeros(2, task.latent_dim), torch.zeros(2, dtype=torch.int64)))
+        video = torch.zeros(2, 3, config.frames, config.height, config.width) if task.wants_video else None
+        samples = task.sample(task.nets, Request(torch.zeros(2, task.latent_dim), torch.zeros(2, dtype=torch.int64), video))
     assert samples.shape == (2, 3, config.frames, config.height, config.width)
 
 
@@ -55,3 +56,12 @@ def test_the_published_hrvgan_grows_and_takes_the_published_rates():
     assert clips == [600_000, 1_200_000, 1_800_000, 2_400_000]
     stages = [stage(config, clip // config.batch_size + 1) for clip in (0, *clips)]
     assert [level for level, _ in stages] == [2, 1, 1, 0, 0] and [alpha == 1 for _, alpha in stages] == [True, False, True, False, True]
+
+
+def test_the_published_keyframes_have_the_published_numbers():
+    config = read(FOLDER / "faithful" / "keyframes.yaml")
+    task = FAMILIES["keyframes"].task(config, DataInfo(), torch.device("cpu"))
+    count = {name: sum(parameter.numel() for parameter in net.parameters()) for name, net in task.nets.items()}
+    assert count == {"autoencoder": 90_659, "interpolator": 14_213}
+    assert (config.lr, config.beta1, config.beta2, config.batch_size, config.epochs, config.height, config.ema) == (1e-3, 0.9, 0.999, 8, 50, 64, 0)
+    assert config.model.reconstruction == config.model.interpolation == "l1:1"

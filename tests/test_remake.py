@@ -1,0 +1,208 @@
+"""Films from films: counts, rates, frames left as they were, cuts, what is kept of a keyframe."""
+
+import json
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from data.cuts import find_cuts, thumbnail, with_cuts
+from generate import GenerateConfig, generate_video
+from metrics.film import FilmScore
+from tests.data.films import moving, texture, write_film
+from tests.training.runner import QUICK
+from training.interpolate_film import Kept, Remaker, from_keyframes, slowed
+from training.restore import load_sampler
+from utils.errors import UserError
+from utils.images import save_png
+
+SMALL = [*QUICK, "--family", "keyframes", "--frames", "3", "--height", "16", "--width", "16", "--batch_size", "4", "--steps", "2", "--device", "cpu",
+         "--precision", "fp32", "--model.ae_width", "4", "--model.ae_downsampling", "4", "--model.ae_channels", "4", "--model.flow_width", "4"]
+
+
+@pytest.fixture(scope="module")
+def run(runner, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("remake") / "run"
+    runner.train("--out", folder, settings=SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def remaker(run) -> Remaker:
+    return Remaker(load_sampler(run, "cpu", "fp32"), batch_size=2)
+
+
+def read(path: Path) -> tuple[list[np.ndarray], Fraction]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], container.streams.video[0].average_rate
+
+
+def scenes(*lengths: int) -> list[np.ndarray]:
+    return [frame for seed, length in enumerate(lengths) for frame in moving(length, seed=3 * seed, height=40, width=56)]
+
+
+# Cuts, told as the film goes by
+
+@pytest.mark.parametrize("lengths", [(1,), (2,), (3,), (4,), (5, 5), (12, 3, 20, 9), (30,)])
+def test_cuts_in_passing_are_those_of_the_whole_film(lengths):
+    frames = scenes(*lengths)
+    told = list(with_cuts(iter(frames)))
+    assert len(told) == len(frames) and all(np.array_equal(a, b) for (a, _), b in zip(told, frames))
+    assert [place for place, (_, begins) in enumerate(told) if begins] == find_cuts(np.stack([thumbnail(frame) for frame in frames]))
+
+
+def test_cuts_are_told_with_few_frames_in_memory():
+    drawn = 0
+
+    def frames():
+        nonlocal drawn
+        for frame in moving(40):
+            drawn += 1
+            yield frame
+    for place, _ in enumerate(with_cuts(frames())):
+        assert drawn <= place + 6
+
+
+def test_a_real_films_cuts_in_passing(clips):
+    from data.decode import read_frames
+
+    begins = [place for place, (_, begins) in enumerate(with_cuts(read_frames(clips / "bikes.mp4"))) if begins]
+    assert begins == [30, 76, 137, 187, 242]
+
+
+# More frames
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_originals_stay_bit_for_bit_and_the_film_lasts_as_long(remaker, factor):
+    frames = moving(7, height=33, width=47)
+    made = list(slowed(remaker, frames, factor))
+    assert len(made) == 7 * factor and all(frame.shape == (33, 47, 3) for frame in made)
+    assert all(np.array_equal(made[factor * index], frame) for index, frame in enumerate(frames))
+    assert all(np.array_equal(frame, frames[-1]) for frame in made[-factor:])
+    for index in range(6):  # frames between lie between
+        ends, inner = frames[index:index + 2], made[factor * index + 1:factor * (index + 1)]
+        near = [np.abs(frame.astype(float) - ends[0]).mean() for frame in inner]
+        assert all(value > 0 for value in near) and near == sorted(near)
+
+
+def test_frames_between_are_the_networks_at_their_times(remaker):
+    first, second = moving(2)
+    tensor = lambda frame: torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 127.5 - 1
+    for index, frame in enumerate(remaker.between(first, second, 3)):
+        with torch.no_grad():
+            made = remaker.interpolator(tensor(first), tensor(second), torch.tensor([(index + 1) / 4]))
+        assert np.abs(frame - ((made[0].permute(1, 2, 0) + 1) * 127.5).numpy()).max() < 0.51
+
+
+def test_nothing_is_made_across_a_cut(remaker):
+    frames = scenes(8, 9)
+    made = list(slowed(remaker, frames, 3))
+    assert all(np.array_equal(made[index], frames[7]) for index in range(21, 24)) and np.array_equal(made[24], frames[8])
+    assert not np.array_equal(made[22 - 3], frames[6]), "while inside a scene frames are made"
+
+
+def test_a_film_of_four_times_the_frames(run, tmp_path):
+    frames = moving(6, height=34, width=46)
+    source = write_film(tmp_path / "source.mp4", frames, rate=Fraction(30000, 1001))
+    decoded, rate = read(source)
+    written = generate_video(output_file=tmp_path / "slow.mp4", model_path=run, input=str(source), factor=4, crf=0, device="cpu")
+    made, new_rate = read(written)
+    assert len(made) == 24 and new_rate == 4 * rate == Fraction(120000, 1001)
+    assert max(np.abs(made[4 * index].astype(int) - frame).mean() for index, frame in enumerate(decoded)) < 2.5  # colours are halved in H.264
+    assert read(generate_video(output_file=tmp_path / "calm.mp4", model_path=run, input=str(source), factor=4, fps=10, device="cpu"))[1] == 10
+
+
+def test_odd_sizes_and_lossless_pictures(run, tmp_path):
+    source = tmp_path / "frames"
+    source.mkdir()
+    frames = moving(3, height=21, width=35)
+    for index, frame in enumerate(frames):
+        save_png(source / f"{index:03d}.png", frame)
+    folder = generate_video(output_file=tmp_path / "out.png", model_path=run, input=str(source), factor=2, device="cpu")
+    files = sorted(folder.iterdir())
+    with av.open(str(files[2])) as container:
+        assert np.array_equal(next(container.decode(video=0)).to_ndarray(format="rgb24"), frames[1])
+    assert len(files) == 6
+
+
+# Keyframes
+
+def test_keyframes_are_those_of_the_interval_and_the_ends_of_scenes(remaker):
+    frames, kept = scenes(8, 6), Kept()
+    pairs = list(from_keyframes(remaker, frames, 3, kept))
+    assert all(np.array_equal(real, frame) for (_, real), frame in zip(pairs, frames, strict=True))
+    for index in (0, 3, 6, 7, 8, 11, 13):  # 0 3 6 and the scene's last; from its first on again; the film's last
+        made, packed = remaker.keep(frames[index])
+        assert np.array_equal(pairs[index][0], made)
+        assert len(packed) == 4 * 10 * 14
+    assert (kept.frames, kept.keyframes, kept.raw_bytes, kept.code_bytes) == (14, 7, 14 * 40 * 56 * 3, 7 * 560)
+    assert kept.deflated_bytes == sum(len(zlib.compress(remaker.keep(frames[index])[1], 9)) for index in (0, 3, 6, 7, 8, 11, 13))
+    start, end = pairs[8][0], pairs[11][0]
+    assert all(np.array_equal(a, b) for a, (b, _) in zip(remaker.between(start, end, 2), pairs[9:11], strict=True))
+
+
+def test_every_frame_a_keyframe(remaker):
+    kept = Kept()
+    pairs = list(from_keyframes(remaker, moving(5), 1, kept))
+    assert len(pairs) == kept.keyframes == 5
+
+
+def test_the_report_of_a_film_from_keyframes(run, tmp_path):
+    source = write_film(tmp_path / "source.mp4", moving(9))
+    written = generate_video(output_file=tmp_path / "kept.mp4", model_path=run, input=str(source), keyframe_interval=4, device="cpu")
+    frames, rate = read(written)
+    numbers = json.loads((tmp_path / "kept.json").read_text())
+    assert len(frames) == 9 and rate == 25 and (numbers["frames"], numbers["keyframes"]) == (9, 3)
+    assert {"psnr", "ssim", "change", "change_of_input", "change_error", "code_bytes", "raw_bytes"} <= set(numbers)
+
+
+def test_scores_in_closed_form():
+    real = [torch.from_numpy(texture(seed)[:32, :32]).clamp(20, 200) for seed in (1, 2, 3)]
+    score = FilmScore()
+    for frame in real:
+        score.add(frame + 10, frame)  # wrong all alike: likeness suffers, steadiness does not
+    found = score.numbers()
+    assert found["psnr"] == pytest.approx(20 * np.log10(255 / 10)) and found["change_error"] == 0
+    assert found["change"] == found["change_of_input"] == pytest.approx(
+        np.mean([(a.float() - b.float()).abs().mean() for a, b in zip(real, real[1:])]), rel=1e-5)
+    flicker = FilmScore()
+    for index, frame in enumerate(real):
+        flicker.add(frame + 10 * (index % 2), frame)
+    assert flicker.numbers()["change_error"] == pytest.approx(10)
+    assert FilmScore().numbers() == {}
+
+
+# Mistakes
+
+@pytest.mark.parametrize("settings, named", [
+    ({"factor": 1}, "--factor 1"), ({"factor": 2.5}, "--factor 2.5"), ({"keyframe_interval": 0}, "--keyframe_interval 0"), ({}, "--factor"),
+    ({"factor": 2, "keyframe_interval": 4}, "--input goes with one"), ({"factor": 2, "num_videos": 3}, "--num_videos 3")])
+def test_settings_that_do_not_go_together(settings, named):
+    with pytest.raises(UserError, match=named):
+        GenerateConfig(input="film.mp4", **settings).check()
+    if "num_videos" not in settings and settings:
+        with pytest.raises(UserError):
+            GenerateConfig(**settings).check()
+
+
+def test_what_cannot_be_remade_is_one_line_and_writes_nothing(run, tmp_path):
+    text, film = tmp_path / "words.mp4", write_film(tmp_path / "film.mp4", moving(3))
+    text.write_text("words")
+    before = film.read_bytes()
+    for settings, named in (({"input": str(tmp_path / "none.mp4"), "factor": 2}, "none.mp4"), ({"input": str(text), "factor": 2}, "words.mp4"),
+                            ({"input": str(film), "factor": 100}, "fps"), ({}, "makes films from films"),
+                            ({"input": str(film), "factor": 2, "output_file": film}, "made from")):
+        with pytest.raises(UserError, match=named):
+            generate_video(**{"output_file": tmp_path / "out.mp4", "model_path": run, "device": "cpu", **settings})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "words.mp4"] and film.read_bytes() == before
+
+
+def test_another_family_is_refused(runner, tmp_path):
+    runner.train("--out", tmp_path / "run", "--steps", "1")
+    film = write_film(tmp_path / "film.mp4", moving(3))
+    with pytest.raises(UserError, match="only keyframes"):
+        generate_video(output_file=tmp_path / "out.mp4", model_path=tmp_path / "run", input=str(film), factor=2, device="cpu")

@@ -1,0 +1,155 @@
+"""Keyframes: which frames are learnt from, runs from beginning to end, exact resume, the falling learning rate."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from configs.schema import TrainConfig, differences
+from models.keyframes import KeyframesConfig
+from tests.training.runner import QUICK, interrupt, newest, outcome, rows
+from training.keyframe_task import KeyframeTask, cropped, mirrored, stretches
+from training.task import Batch, DataInfo, Noise, Request
+from utils.errors import UserError
+
+CPU = torch.device("cpu")
+TINY_NETS = {"ae_width": 8, "ae_downsampling": 4, "ae_channels": 4, "flow_width": 4, "flow_levels": 2}
+
+
+def numbered(batch_size: int = 64, frames: int = 6, height: int = 5, width: int = 7) -> torch.Tensor:
+    """Clips whose red tells the frame, whose green the row, whose blue the column."""
+    video = torch.zeros(batch_size, 3, frames, height, width)
+    video[:, 0] = torch.arange(frames).view(1, -1, 1, 1)
+    video[:, 1] = torch.arange(height).view(1, 1, -1, 1)
+    video[:, 2] = torch.arange(width).view(1, 1, 1, -1)
+    return video
+
+
+def batch(video: torch.Tensor, rows_: slice | None = None, step: int = 1) -> Batch:
+    size, rows_ = len(video), rows_ or slice(0, len(video))
+    return Batch(video[rows_], torch.zeros(size, dtype=torch.int64)[rows_], Noise((0, step, "flow", 0), rows_, size, CPU), step)
+
+
+def config(**model) -> TrainConfig:
+    return TrainConfig(family="keyframes", frames=4, height=16, width=16, batch_size=4, model=KeyframesConfig(**{**TINY_NETS, **model}))
+
+
+def test_the_middle_is_a_real_frame_at_its_true_time():
+    first, middle, second, time = stretches(batch(numbered()))
+    starts, middles, ends = (frame[:, 0, 0, 0] for frame in (first, middle, second))
+    assert (starts < middles).all() and (middles < ends).all()
+    torch.testing.assert_close(time, (middles - starts) / (ends - starts))
+    assert {(a, b) for a, b in zip(starts.tolist(), ends.tolist())} == {(a, b) for a in range(6) for b in range(a + 2, 6)}
+
+
+def test_three_frames_leave_no_choice():
+    first, middle, second, time = stretches(batch(numbered(frames=3)))
+    assert first[:, 0].unique().tolist() == [0] and middle[:, 0].unique().tolist() == [1] and second[:, 0].unique().tolist() == [2]
+    assert time.unique().tolist() == [0.5]
+
+
+def test_the_choice_is_the_clips_own_whatever_the_parts():
+    video = numbered(16)
+    whole = stretches(batch(video))
+    parts = [stretches(batch(video, slice(start, start + 4))) for start in range(0, 16, 4)]
+    for index, value in enumerate(whole):
+        assert torch.equal(torch.cat([part[index] for part in parts]), value)
+    assert not torch.equal(stretches(batch(video, step=2))[3], whole[3])
+
+
+def test_mirrored_clips_stay_clips():
+    source = batch(numbered())
+    plain, turned = stretches(source), mirrored(source, *stretches(source))
+    kinds = set()
+    for clip in range(64):
+        a, m, b, time = (value[clip] for value in turned)
+        backwards, upside, sideways = a[0, 0, 0] > b[0, 0, 0], m[1, 0, 0] > m[1, -1, 0], m[2, 0, 0] > m[2, 0, -1]
+        kinds.add((bool(backwards), bool(upside), bool(sideways)))
+        assert torch.equal(a[1:], m[1:]) and torch.equal(b[1:], m[1:]), "all frames alike"
+        assert time.item() == pytest.approx(((m - a) / (b - a))[0, 0, 0].item())
+        assert m[0, 0, 0] == plain[1][clip, 0, 0, 0]
+    assert len(kinds) == 8
+
+
+def test_crops_are_the_same_square_of_every_frame():
+    a, b = cropped(batch(numbered()), 4, numbered()[:, :, 0], numbered()[:, :, 3])
+    assert a.shape == (64, 3, 4, 4) and torch.equal(a[:, 1:], b[:, 1:])
+    assert {(y, x) for y, x in a[:, 1:, 0, 0].tolist()} == {(y, x) for y in range(2) for x in range(4)}
+
+
+def test_phases_change_their_own_network_and_can_be_chosen():
+    assert [phase.name for phase in KeyframeTask(config(), DataInfo(), CPU).phases] == ["ae", "flow"]
+    assert [phase.name for phase in KeyframeTask(config(learns="interpolator"), DataInfo(), CPU).phases] == ["flow"]
+    task = KeyframeTask(config(interpolation="l1:2,psnr:1"), DataInfo(), CPU)
+    video = torch.rand(4, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = task.losses("flow", batch(video))
+    assert set(found) == {"loss", "l1", "psnr", "decibel"}
+    found["loss"].backward()
+    assert all(parameter.grad is None for parameter in task.nets["autoencoder"].parameters())
+
+
+@torch.no_grad()
+def test_samples_are_clips_remade_from_their_ends():
+    task = KeyframeTask(config(), DataInfo(), CPU)
+    video = torch.rand(2, 3, 5, 16, 16) * 2 - 1
+    made = task.sample(task.nets, Request(torch.zeros(2, 0), None, video))
+    first, last = (task.nets["autoencoder"](video[:, :, index]).clamp(-1, 1) for index in (0, 4))
+    assert made.shape == video.shape and torch.equal(made[:, :, 0], first) and torch.equal(made[:, :, 4], last)
+    torch.testing.assert_close(made[:, :, 1], task.nets["interpolator"](first, last, torch.full((2,), 0.25)))
+
+
+@pytest.mark.parametrize("settings, named", [({"frames": 2}, "--frames 2"), ({"crop": 17}, "--model.crop 17"), ({"crop": 0}, "--model.crop 0"),
+                                             ({"interpolation": "sharp:1"}, "--model.interpolation"),
+                                             ({"reconstruction": "perceptual:1"}, "--model.vgg_weights")])
+def test_mistakes_are_named(settings, named):
+    wrong = config(**{name: value for name, value in settings.items() if name != "frames"})
+    wrong.frames = settings.get("frames", 4)
+    with pytest.raises(UserError, match=named):
+        KeyframeTask(wrong, DataInfo(), CPU)
+
+
+COMMAND = [*QUICK, "--family", "keyframes", "--height", "32", "--width", "32", "--warmup", "0",
+           "--frames", "4", "--batch_size", "4", "--steps", "24", "--lr", "2e-3", "--beta1", "0.9",
+           "--model.crop", "16", *(word for name, value in TINY_NETS.items() for word in (f"--model.{name}", str(value)))]
+EXTRA = {"fp32": ["--precision", "fp32", "--lr_decay", "cosine", "--accumulate", "2", "--flip"],
+         "bf16": ["--precision", "bf16", "--model.interpolation", "laplacian:1,census:0.5"]}
+
+
+@pytest.mark.parametrize("extra", EXTRA.values(), ids=EXTRA)
+def test_interrupted_equals_straight(runner, tmp_path, extra):
+    out, straight = tmp_path / "run", tmp_path / "straight"
+    runner.train("--out", straight, *extra, settings=COMMAND)
+    interrupt(runner.start("--out", out, *extra, settings=COMMAND), out, after=5)
+    assert 5 <= len(rows(out)) < 24
+    runner.train("--out", out, *extra, settings=COMMAND)
+    assert outcome(out) == outcome(straight)
+    assert {"ae/loss", "ae/decibel", "flow/loss", "flow/decibel"} <= set(rows(out)[-1])
+
+
+def test_it_learns(runner, tmp_path):
+    runner.train("--out", tmp_path / "run", "--steps", "60", "--lr_decay", "cosine", settings=COMMAND)
+    found = rows(tmp_path / "run")
+    mean = lambda name, part: sum(row[name] for row in part) / len(part)
+    assert mean("ae/decibel", found[-10:]) > mean("ae/decibel", found[:10]) + 3
+    assert mean("flow/decibel", found[-10:]) > mean("flow/decibel", found[:10]) - 3, "it begins well and stays so"
+    assert json.loads((newest(tmp_path / "run") / "state.json").read_text())["config"]["lr_decay"] == "cosine"
+
+
+def test_the_learning_rate_falls_along_a_cosine_and_its_length_is_then_settled():
+    from training.loop import Loop
+
+    loop = Loop.__new__(Loop)
+    loop.config, loop.lr_scale = config(), 0.5
+    loop.config.lr_decay, loop.config.warmup = "cosine", 2
+    loop.task = KeyframeTask(loop.config, DataInfo(), CPU)
+    loop.setup, loop.base_lrs = type("Setup", (), {"steps": 8}), {phase.name: [4.0] for phase in loop.task.phases}
+    for loop.step in range(1, 9):
+        loop._set_lr()
+        expected = 4 * 0.5 * min(1, loop.step / 2) * (1 + math.cos(math.pi * (loop.step - 1) / 8)) / 2
+        assert all(phase.optimizer.param_groups[0]["lr"] == pytest.approx(expected) for phase in loop.task.phases)
+    longer = config()
+    longer.lr_decay, longer.warmup, longer.steps = "cosine", 2, 99
+    assert differences(loop.config, longer) == ["steps: None -> 99"]
+    longer.lr_decay = loop.config.lr_decay = "none"
+    assert differences(loop.config, longer) == []

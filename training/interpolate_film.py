@@ -1,0 +1,146 @@
+"""Films from films: more frames per second, or as it looks after only keyframes were kept. Streams; memory does not grow with
+length."""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.cuts import with_cuts
+from data.decode import read_frames
+from data.layouts import kind_of
+from data.probe import probe
+from training.restore import Sampler
+from training.step import to_float
+from utils import hardware, images
+from utils.errors import UserError
+
+_PIXELS = 2**21  # made at a time, about one frame of 1920x1080: the networks take some hundred numbers for each
+
+
+class Film:
+    """A film to work on. ``path``: a video, a folder of images or a stacked JPEG; ``fps``: its rate; ``length``: about how many
+    frames.
+
+    UserError if there is none or it cannot be read.
+    """
+
+    def __init__(self, path: str | Path, image_fps: float = 25.0):
+        self.path = Path(path)
+        if not self.path.exists():
+            raise UserError(f"--input {path}: there is no such file or folder")
+        health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, image_fps))
+        if not health.fps:
+            raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
+        self.fps, self.length = health.fps, health.frames
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 RGB (H, W, 3)."""
+        return read_frames(self.path)
+
+
+class Remaker:
+    """The two networks of a checkpoint of the keyframes family, on uint8 frames. At most ``batch_size`` frames are made at a
+    time, fewer of large ones."""
+
+    def __init__(self, sampler: Sampler, batch_size: int = 16):
+        if set(sampler.nets) != {"autoencoder", "interpolator"}:
+            raise UserError(f"--input: {sampler.path} is a model of the family {sampler.family}; "
+                            "only keyframes makes films from films")
+        self.autoencoder, self.interpolator = (sampler.nets[name].eval() for name in ("autoencoder", "interpolator"))
+        self._sampler, self._batch_size = sampler, batch_size
+
+    @torch.no_grad()
+    def between(self, first: np.ndarray, second: np.ndarray, count: int) -> Iterator[np.ndarray]:
+        """``count`` frames at even distances between two frames (H, W, 3)."""
+        ends = [self._tensor(frame) for frame in (first, second)]
+        times = torch.arange(1, count + 1, device=self._sampler.device) / (count + 1)
+        for some in times.split(max(1, min(self._batch_size, _PIXELS // (first.shape[0] * first.shape[1])))):
+            with hardware.autocast(self._sampler.dtype, self._sampler.device):
+                made = self.interpolator(*(end.expand(len(some), -1, -1, -1) for end in ends), some)
+            yield from self._frames(made)
+
+    @torch.no_grad()
+    def keep(self, frame: np.ndarray) -> tuple[np.ndarray, bytes]:
+        """A frame from its code, and the bytes of that code."""
+        with hardware.autocast(self._sampler.dtype, self._sampler.device):
+            code = self.autoencoder.encode(self._tensor(frame))
+            packed = self.autoencoder.pack(code)
+            made = self.autoencoder.decode(self.autoencoder.unpack(packed, code.shape).to(code.device), *frame.shape[:2])
+        return next(self._frames(made)), packed
+
+    def _tensor(self, frame: np.ndarray) -> Tensor:
+        return to_float(torch.from_numpy(frame)[None, None], self._sampler.device)[:, :, 0]
+
+    def _frames(self, made: Tensor) -> Iterator[np.ndarray]:
+        if not torch.isfinite(made).all():
+            raise UserError(f"--checkpoint {self._sampler.path}: its frames are not finite; take an earlier one")
+        yield from images.to_uint8(made[:, :, None])[:, 0]
+
+
+def slowed(remaker: Remaker, frames: Iterable[np.ndarray], factor: int) -> Iterator[np.ndarray]:
+    """``factor`` times as many frames: number i * factor is frame i as it was, those between are made. The last frame of a scene
+    and that of the film are held instead, so that scenes do not melt into each other and the film lasts as long as before."""
+    previous = None
+    for frame, begins, ends in _scenes(frames):
+        if not begins:
+            yield from remaker.between(previous, frame, factor - 1)
+        yield frame
+        if ends:
+            yield from [frame] * (factor - 1)
+        previous = frame
+
+
+def _scenes(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool, bool]]:
+    """Each frame, whether it is the first of its scene, whether it is the last."""
+    held = None
+    for frame, begins in with_cuts(frames):
+        if held is not None:
+            yield *held, begins
+        held = frame, begins or held is None
+    if held is not None:
+        yield *held, True
+
+
+@dataclass
+class Kept:
+    """What remains of a film when only its keyframes' codes are kept; counts and bytes."""
+
+    frames: int = 0
+    keyframes: int = 0
+    raw_bytes: int = 0
+    """Of the film's uint8 frames."""
+    code_bytes: int = 0
+    """Of the codes as they are."""
+    deflated_bytes: int = 0
+    """Of the codes, each compressed by zlib."""
+
+
+def from_keyframes(remaker: Remaker, frames: Iterable[np.ndarray], interval: int,
+                   kept: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(made, real) of every frame, after only the code of every ``interval``-th and of a scene's first and last one was kept.
+
+    ``kept`` is filled in as the film goes by; at most ``interval`` + 1 frames are held.
+    """
+    start, group = None, []  # the last keyframe made from its code, and the real frames since, it included
+    for frame, begins, ends in _scenes(frames):
+        kept.frames, kept.raw_bytes = kept.frames + 1, kept.raw_bytes + frame.nbytes
+        group.append(frame)
+        if begins:
+            start, group = _kept(remaker, frame, kept), [frame]
+            yield start, frame
+        elif ends or len(group) == interval + 1:
+            end = _kept(remaker, frame, kept)
+            yield from zip([*remaker.between(start, end, len(group) - 2), end], group[1:])
+            start, group = end, [frame]
+
+
+def _kept(remaker: Remaker, frame: np.ndarray, kept: Kept) -> np.ndarray:
+    made, packed = remaker.keep(frame)
+    kept.keyframes, kept.code_bytes = kept.keyframes + 1, kept.code_bytes + len(packed)
+    kept.deflated_bytes += len(zlib.compress(packed, 9))
+    return made
