@@ -120,6 +120,9 @@ def _cookies(path: str | None) -> tuple[MozillaCookieJar | None, str | None]:
         raise UserError(f"--cookies {path}: is not in Netscape format (its first line must be '# Netscape HTTP Cookie File')") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--cookies {path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    for cookie in jar:
+        if cookie.expires == 0:  # what browsers export for "until I close the window", which the standard library takes for 1970
+            cookie.expires, cookie.discard = None, True
     return jar, text
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data.fetch import Limits, NotObtained, disk_full
 from utils.errors import UserError
@@ -71,8 +72,9 @@ class YtDlp:
             if kind in ("playlist", "multi_video"):
                 return self._wishes(found, wish.url)
             if kind == "video":
-                return {**found, **{name: value for name, value in known.items() if value and not found.get(name)}}
-            known = {name: found.get(name) or known.get(name) for name in ("title", "uploader", "license", "duration")}
+                return {**found, **known}
+            if kind == "url_transparent":  # who links knows better than who is linked to
+                known = {name: found[name] for name in ("title", "uploader", "license") if found.get(name)} | known
             with self._guarded():
                 found = self._ydl.extract_info(found["url"], ie_key=found.get("ie_key"), download=False, process=False) or {}
             if not found:
@@ -152,12 +154,15 @@ class _Guard:
     def __exit__(self, kind, error, trace):
         if not isinstance(error, Exception) or isinstance(error, (NotObtained, UserError)):
             return False
-        cause = error
-        while cause is not None:
-            inner = getattr(cause, "exc_info", None)
+        causes, known = [error], set()
+        while causes:
+            cause = causes.pop()
+            if id(cause) in known or not isinstance(cause, BaseException):
+                continue
             if self._folder is not None and (full := disk_full(cause, self._folder)):
                 raise full from None
-            cause = inner[1] if inner and inner[1] is not cause else (cause.__cause__ or getattr(cause, "cause", None))
+            known.add(id(cause))
+            causes += [cause.__cause__, cause.__context__, *(getattr(cause, "exc_info", None) or ())]
         raise NotObtained(_plain(error), keep=True) from None
 
 
@@ -198,7 +203,7 @@ class Pytube:
 
     def open(self, wish: Wish) -> "Iterator[Wish] | str":
         """As :meth:`YtDlp.open`; a video is its address."""
-        if wish.playlist is None and "list=" in wish.url and "watch?" not in wish.url:
+        if wish.playlist is None and urlsplit(wish.url).path.rstrip("/").endswith("/playlist"):
             return self._wishes(wish.url)
         return wish.url
 
