@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from data.decode import VideoStream, pick
+from data.interlaced import is_interlaced
 
 # Their packets hold one whole picture each, with its own time stamp. AVI, for one, only knows the order of decoding.
 _CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -68,7 +69,7 @@ def thin_stream(path: Path, frame_skip: int, fps: float | None, threads: int) ->
         return None
     wanted = {int(index[0]) for index, _, _ in pick(_Indices(times), frame_skip, fps)}
     dropped = {stamp for index, (stamp, unused) in enumerate(zip(stamps, free)) if unused and index not in wanted}
-    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path):
+    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path) or is_interlaced(path):
         return None
     return ThinStream(path, list(times), [None if stamp in dropped else stamp for stamp in stamps], dropped, threads)
 
@@ -143,7 +144,7 @@ class _Thinned(io.BufferedIOBase):
         self._stream = self._output.add_stream_from_template(stream)
 
     def read(self, size: int = -1) -> bytes:
-        while self._output and (size < 0 or len(self._pending) < size):
+        while self._output and not self.failed and (size < 0 or len(self._pending) < size):
             try:
                 packet = next((packet for packet in self._packets if packet.size and packet.pts not in self._dropped), None)
                 if packet is None:
@@ -151,7 +152,7 @@ class _Thinned(io.BufferedIOBase):
                     break
                 packet.stream = self._stream
                 self._output.mux(packet)
-            except (av.FFmpegError, ValueError, OSError):
+            except Exception:
                 self.failed = True
                 break
         size = len(self._pending) if size < 0 else size
