@@ -90,7 +90,8 @@ def _wishes(config: DownloadConfig) -> list[Wish]:
         try:
             lines = Path(config.url_file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--url_file {config.url_file}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UserError(f"--url_file {config.url_file}: cannot be read: {reason}") from None
         urls += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not urls:
         raise UserError("no URL given: python -m data.download URL... --out videos/")
@@ -104,7 +105,8 @@ def _wishes(config: DownloadConfig) -> list[Wish]:
         if place.scheme in ("http", "https") and not place.netloc:
             raise UserError(f"{url}: names no server")
         if "@" in place.netloc:
-            raise UserError(f"{place.scheme}://...@{place.netloc.rpartition('@')[2]}: holds a password, which would stand in the manifest; use --cookies")
+            host = place.netloc.rpartition("@")[2]
+            raise UserError(f"{place.scheme}://...@{host}: holds a password, which would stand in the manifest; use --cookies")
     return [Wish(url) for url in urls]
 
 
@@ -154,7 +156,8 @@ def download(config: DownloadConfig, say=print) -> Tally:
     """
     wishes, limits = _wishes(config), Limits(config.max_size, config.timeout, config.retries, config.backoff)
     jar, text = _cookies(config.cookies)
-    site = {"yt-dlp": lambda: YtDlp(config.max_height, limits, text), "pytube": lambda: Pytube(config.max_height), "direct": None}[config.backend]
+    site = {"yt-dlp": lambda: YtDlp(config.max_height, limits, text), "pytube": lambda: Pytube(config.max_height),
+            "direct": None}[config.backend]
     if config.backend == "pytube":
         say(PYTUBE_WARNING)
     if site is not None and not all(is_file(wish.url) for wish in wishes):

@@ -1,8 +1,5 @@
 import hashlib
-import json
-import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -10,59 +7,14 @@ import time
 import types
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data import collect
-from data.download import main
-from data.filenames import folded, free_name, safe_stem
 from data.layouts import find_sources
 from data.manifest import Manifest
 from tests.conftest import ROOT
+from tests.data.downloads import HASTE, files, film, get, on_a_small_disk, site  # noqa: F401
 from tests.data.films import moving, write_film
-from tests.data.web import web
 from utils.errors import UserError
-
-HASTE = ["--sleep", 0, "--backoff", 0.01, "--timeout", 2]
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory) -> bytes:
-    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", moving(50), faststart=True).read_bytes()
-
-
-@pytest.fixture
-def site(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with web() as site:
-        yield site
-
-
-@pytest.fixture
-def get(tmp_path, capsys):
-    """Runs the command into tmp_path/videos; returns what it printed and the manifest's entries by the end of their URLs."""
-    def get(*words):
-        try:
-            status = main([*map(str, words), *map(str, HASTE), "--out", str(tmp_path / "videos")])
-            assert status == 0
-        finally:
-            path = tmp_path / "videos" / "manifest.json"
-            entries = json.loads(path.read_text())["videos"] if path.exists() else []
-            hidden = tmp_path / "videos" / ".download"
-            get.kept = sorted(path.name for path in hidden.iterdir()) if hidden.exists() else []
-            get.entries = {"/" + entry["url"].partition("//")[2].partition("/")[2]: entry for entry in entries}
-        return capsys.readouterr().out, get.entries
-    return get
-
-
-def on_a_small_disk(words, largest: int):
-    """The command in a process in which writing beyond ``largest`` bytes into a file fails as on a full disk."""
-    return subprocess.run([sys.executable, "-m", "data.download", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=60,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest)))
-
-
-def files(tmp_path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (tmp_path / "videos").iterdir() if path.is_file() and path.name != "manifest.json"}
 
 
 def test_files_arrive_once(site, film, get, tmp_path):
@@ -180,33 +132,6 @@ def test_limits(site, film, get, tmp_path):
     assert "4 of 4 obtained" in said and len(site.ranges("/a.mp4")) == 1
 
 
-def test_names_stay_inside_and_apart(site, film, get, tmp_path):
-    paths = ["/..%2F..%2Fevil.mp4", "/.hidden.mp4", "/CON.mp4", "/a/Clip.mp4", "/b/clip.mp4", "/%E5%9F%8E%E5%B8%82%20walk.mp4",
-             "/" + "%C3%A9" * 100 + ".mp4", "/%00%0A.mp4", "/q.mp4", "/-rf.mp4"]
-    for path in paths:
-        site.put(path, film)
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "q.mp4").write_text("mine")
-    said, entries = get(*(site.url + path for path in paths), "--backend", "direct")
-    names = {path: entry["file"] for path, entry in entries.items()}
-    assert set(files(tmp_path)) == {*names.values(), "q.mp4"} and len(set(names.values())) == 10 and not (tmp_path.parent / "evil.mp4").exists()
-    assert names[paths[0]] == "evil.mp4" and names[paths[1]] == "hidden.mp4" and names[paths[2]] == "CON_.mp4" and names[paths[9]] == "rf.mp4"
-    assert names[paths[3]] == "Clip.mp4" and names[paths[4]].startswith("clip-") and names[paths[5]] == "城市 walk.mp4"
-    assert names[paths[6]] == "é" * 60 + ".mp4" and files(tmp_path)["q.mp4"] == b"mine" and len(find_sources(tmp_path / "videos").sources) == 11
-
-
-@given(title=st.text(max_size=300), id=st.text(max_size=20), taken=st.lists(st.text(max_size=5), max_size=3))
-def test_any_title_makes_a_name(title, id, taken):
-    stem = safe_stem(title)
-    assert len(stem.encode()) <= 121 and not set(stem) & set('/\\:*?"<>|\0\n\r') and stem.strip(" .") == stem and stem[:1] not in ("-", "~", ".")
-    assert safe_stem(stem) == stem
-    first = free_name(title, id, "0123456789abcdef", ".mp4", [])
-    others = [first, *taken]
-    while len(others) < 6:
-        others.append(free_name(title, id, "0123456789abcdef", ".mp4", others))
-        assert folded(others[-1]) not in map(folded, others[:-1]) and len(others[-1].encode()) < 255 and others[-1] == os.path.basename(others[-1])
-
-
 def test_lost_and_changed_files_come_again(site, film, get, tmp_path):
     urls = [site.put("/a.mp4", film), site.put("/b.mp4", film)]
     get(*urls)
@@ -281,46 +206,6 @@ def test_cookies_are_sent_and_left_alone(site, film, get, tmp_path):
     assert site.asked[0][1]["Cookie"] == "key=secret" and cookies.read_text() == before
 
 
-@pytest.mark.parametrize("text", ["{half a", "[]", '{"format": 9, "videos": []}', '{"format": 1, "videos": [{"url": "a", "file": "../b.mp4"}]}',
-                                  '{"format": 1, "videos": [{"url": "a", "bytes": "many"}]}', '{"format": 1, "videos": [{"name": "a"}]}'])
-def test_a_foreign_manifest_is_left_alone(site, film, get, tmp_path, text):
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos" / "manifest.json").write_text(text)
-    with pytest.raises(UserError, match="manifest.json: is not a manifest of downloads"):
-        main([site.put("/a.mp4", film), "--out", str(tmp_path / "videos")])
-    assert (tmp_path / "videos" / "manifest.json").read_text() == text and not site.asked
-
-
-WRONG = {
-    "nothing": ([], "no URL given"), "no URL": (["videos/a.mp4"], "videos/a.mp4: is not a URL"), "no server": (["http:///a.mp4"], "names no server"),
-    "brackets": (["http://[a/b.mp4"], "is not a URL"), "password": (["http://me:word@host/a.mp4"], "holds a password"),
-    "other scheme": (["ftp://host/a.mp4"], "is not a URL"), "search, wrong backend": (["ytsearch5:walk", "--backend", "direct"], "is not a URL"),
-    "flag": (["http://host/a.mp4", "--nope", "1"], "--nope"), "number": (["http://host/a.mp4", "--max_videos", "0"], "--max_videos 0"),
-    "size": (["http://host/a.mp4", "--max_size", "big"], "--max_size big"), "no size": (["http://host/a.mp4", "--max-size", "0"], "--max_size 0"),
-    "seconds": (["http://host/a.mp4", "--max_duration", "nan"], "--max_duration"), "wait": (["http://host/a.mp4", "--sleep", "-1"], "--sleep -1"),
-    "backend": (["http://host/a.mp4", "--backend", "wget"], "--backend"), "cookies": (["http://host/a.mp4", "--cookies", "{tmp}/no.txt"], "no.txt"),
-    "no cookies": (["http://host/a.mp4", "--cookies", "{tmp}/text"], "Netscape"), "list": (["--url_file", "{tmp}/no.txt"], "no.txt"),
-    "out": (["http://host/a.mp4", "--out", "{tmp}/text"], "is a file"), "below": (["http://host/a.mp4", "--out", "{tmp}/text/a"], "text/a"),
-    "not writable": (["http://host/a.mp4", "--out", "/sys/videos"], "/sys/videos"),
-    "pytube": (["http://host/watch", "--backend", "pytube"], "pip install pytube"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_mistakes_are_one_line_and_leave_nothing(tmp_path, name, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytube", None)
-    (tmp_path / "text").write_text("text")
-    words, named = WRONG[name]
-    with pytest.raises(UserError) as caught:
-        main(["--out", str(tmp_path / "new"), *(word.replace("{tmp}", str(tmp_path)) for word in words)])
-    assert named in str(caught.value) and "word@" not in str(caught.value) and os.listdir(tmp_path) == ["text"]
-
-
-def test_a_mistake_on_the_command_line():
-    ended = subprocess.run([sys.executable, "-m", "data.download"], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2 and ended.stderr.startswith("error: no URL given") and ended.stderr.count("\n") == 1
-
-
 def test_without_yt_dlp_pages_are_refused_and_files_come(site, film, get, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
     with pytest.raises(UserError, match="pip install yt-dlp"):
@@ -336,113 +221,7 @@ def test_urls_from_a_file(site, film, get, tmp_path):
     assert "2 of 2 obtained" in said and len(site.asked) == 2
 
 
-class FakeTube:
-    """What pytube 15 offers, for videos on our server."""
-
-    def __init__(self, site):
-        self.site = site
-        self.YouTube, self.Playlist = self.video, lambda url: types.SimpleNamespace(video_urls=[url.split("list=")[1] + name for name in "ab"])
-
-    def video(self, url):
-        if url.endswith("b"):
-            raise KeyError("streamingData")
-        streams = [types.SimpleNamespace(resolution=height, url=f"{self.site.url}/{height}") for height in ("240p", "720p", None, "360p")]
-        return types.SimpleNamespace(streams=types.SimpleNamespace(filter=lambda file_extension: streams), video_id="x1", title="A walk?",
-                                     author="somebody", length=2)
-
-
-def test_pytube(site, film, get, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytube", FakeTube(site))
-    site.put("/360p", film, cuts=[4000])
-    said, entries = get(f"https://tube/playlist?list={site.url}/watch?v=", "--backend", "pytube", "--max_height", 480)
-    assert "has not been maintained since" in said.splitlines()[0] and "1 of 2 obtained" in said
-    assert entries["/watch?v=a"]["title"] == "A walk?" and files(tmp_path) == {"A walk_.mp4": film} and site.ranges("/360p") == [None, "bytes=4000-"]
-    assert "streamingData" in entries["/watch?v=b"]["error"]
-    site.put("/360p", film)
-    with pytest.raises(UserError, match="too long: 2 s"):
-        get(f"{site.url}/watch?v=3", "--backend", "pytube", "--max_duration", 1)
-
-
 def test_a_real_clip_arrives_whole(site, clips, get, tmp_path):
     data = (clips / "bikes.mp4").read_bytes()
     _, entries = get(site.put("/bikes.mp4", data, cuts=[100_000]))
     assert files(tmp_path)["bikes.mp4"] == data and entries["/bikes.mp4"]["duration"] == 10.0
-
-
-class TestYtDlp:
-    """Through yt-dlp's generic extractor."""
-
-    @pytest.fixture(autouse=True)
-    def _installed(self):
-        pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
-
-    def test_pages_with_videos_are_playlists(self, site, film, get, tmp_path):
-        page = site.put("/page", b'<html><title>Walks</title><video src="/1.mp4"></video><video src="/2.mp4"></video></html>', type="text/html")
-        for name in "12":
-            site.put(f"/{name}.mp4", film)
-        said, entries = get(page)
-        assert set(files(tmp_path)) == {"Walks (1).mp4", "Walks (2).mp4"} and "2 of 2 obtained" in said
-        assert {entry["playlist"] for entry in entries.values()} == {page} and not get.kept
-        asked = len(site.asked)
-        assert "2 of 2 obtained" in get(page)[0] and len(site.asked) == asked + 1  # the list alone
-        (tmp_path / "videos" / "Walks (1).mp4").unlink()
-        assert "1 of 1 obtained" in get(page, "--max_videos", 1)[0] and len(files(tmp_path)) == 2
-
-    def test_a_feed(self, site, film, get, tmp_path):
-        items = "".join(f"<item><title>Part {name}</title><enclosure url='{site.put(f'/{name}', film)}' type='video/mp4'/></item>"
-                        for name in ("1.mp4", "2?x=1"))
-        site.put("/2", film)
-        feed = site.put("/feed", f"<?xml version='1.0'?><rss version='2.0'><channel><title>F</title>{items}</channel></rss>".encode(),
-                        type="application/rss+xml")
-        said, entries = get(feed)
-        assert "2 of 2 obtained" in said and files(tmp_path) == {"Part 1.mp4.mp4": film, "Part 2_x=1.mp4": film}
-
-    def test_a_stream_in_pieces(self, site, get, tmp_path):
-        pieces = [write_film(tmp_path / f"{name}.ts", moving(25, seed=name), options={"crf": "20", "g": "25"}).read_bytes() for name in (0, 1)]
-        for name, piece in enumerate(pieces):
-            site.put(f"/{name}.ts", piece, type="video/mp2t")
-        text = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n0.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:1,\n1.ts\n#EXT-X-ENDLIST\n"
-        said, entries = get(site.put("/walk.m3u8", text.encode(), type="application/vnd.apple.mpegurl"))
-        assert list(files(tmp_path).values()) == [b"".join(pieces)] and "1 of 1 obtained" in said
-
-    @pytest.mark.parametrize("options, reason, status", [
-        (dict(status=404), "HTTP Error 404", "failed"), (dict(body=b"<html>no video", type="text/html"), "Unsupported URL", "failed"),
-        (dict(body=b"x" * 9999, endless=True), "too large: more than 100,000", "skipped"),
-        (dict(body=b"x" * 2048, length=200_000), "too large: 200,000 bytes", "skipped"),
-        (dict(body=b"x" * 5000), "no video that can be read", "failed")])
-    def test_failures(self, site, film, get, tmp_path, options, reason, status):
-        bad = site.put("/watch", **options)
-        said, entries = get(bad, site.put("/good", film), "--max_size", "100kB")
-        assert reason in entries["/watch"]["error"] and entries["/watch"]["status"] == status and "1 of 2 obtained" in said
-        assert files(tmp_path) == {"good.mp4": film}
-
-    def test_a_file_address_that_shows_a_page(self, site, film, get, tmp_path):
-        site.put("/real.mp4", film)
-        get(site.put("/File:walk.webm", b'<html><title>Walk</title><video src="/real.mp4"></video></html>', type="text/html"))
-        assert files(tmp_path) == {"Walk (1).mp4": film}
-
-    def test_too_long_is_asked_once(self, site, film, get):
-        for _ in range(2):
-            with pytest.raises(UserError, match="too long: 2 s"):
-                get(site.put("/watch", film), "--max_duration", 1)
-        assert len(site.asked) == 2  # once to look, once to fetch, and not again
-
-    def test_a_site_that_only_refuses_is_left(self, site, film, get):
-        page = site.put("/page", b"".join([b"<html>", *(b'<video src="/%d.mp4"></video>' % n for n in range(15)), b"</html>"]), type="text/html")
-        said, entries = get(page, site.put("/good", film))
-        assert f"{page}: 10 failures in a row, the rest is left" in said and "1 of 11 obtained" in said and "--cookies" in said
-
-    def test_cookies_are_read_only(self, site, film, get, tmp_path):
-        cookies = tmp_path / "cookies.txt"
-        cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\tsecret\n")
-        get(site.put("/watch", film), "--cookies", cookies)
-        assert site.asked[0][1]["Cookie"] == "key=secret" and cookies.read_text().count("\n") == 2
-
-    def test_a_cut_connection_is_resumed(self, site, film, get, tmp_path):
-        url = site.put("/watch", film, cuts=[len(film), 3000, 3000])  # the first request only looks
-        get(url)
-        assert files(tmp_path) == {"watch.mp4": film} and site.ranges("/watch")[-1] == "bytes=6000-"
-
-    def test_a_full_disk(self, site, film, get, tmp_path):
-        ended = on_a_small_disk([site.put("/watch", film), *HASTE, "--out", tmp_path / "videos"], 2000)
-        assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "disk is full" in ended.stderr
