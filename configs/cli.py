@@ -1,5 +1,6 @@
 """From a command line and YAML files to a dataclass; every mistake is one line (jsonargparse does the parsing)."""
 
+import json
 import re
 import sys
 from dataclasses import fields
@@ -21,15 +22,18 @@ class _Parser(ArgumentParser):
         raise UserError(self.where + _one_line(message))
 
 
-def parse(kind: type, argv: list[str] | None = None, description: str = "", models: dict[str, type] | None = None):
+def parse(kind: type, argv: list[str] | None = None, description: str = "", models: dict[str, type] | None = None,
+          words: str | None = None):
     """Parse ``argv`` (default: the shell's) into an instance of the dataclass ``kind``.
 
     Flags are the field names; ``--batch-size`` works as ``--batch_size`` does. ``--config FILE`` reads YAML, flags win over it.
     ``models``: settings by family; the chosen family's become the group ``--model.NAME`` and land in the field ``model``.
+    ``words``: the field, a list of str, that takes the words which belong to no flag, wherever they stand.
     """
     switches = {"--" + item.name for item in fields(kind) if item.type is bool}
     argv = _switched_on([_underscores(word) for word in (sys.argv[1:] if argv is None else argv)], switches)
     files, argv = _files_first(argv)
+    argv = _words_gathered(argv, words) if words else argv
     argv += _silenced_rivals(argv, kind)
     # Abbreviations would slip past what is read here ahead of the parser.
     parser = _Parser(description=description, formatter_class=DefaultHelpFormatter, allow_abbrev=False)
@@ -65,6 +69,22 @@ def _files_first(argv: list[str]) -> tuple[list[str], list[str]]:
             raise UserError("--config: needs the path of a YAML file")
         files.append(value)
     return files, others
+
+
+def _words_gathered(argv: list[str], field: str) -> list[str]:
+    """``--out videos/ a b`` -> ``--out videos/ --urls=["a", "b"]``; after ``--`` everything is a word."""
+    flags, words = [], []
+    rest = iter(argv)
+    for word in rest:
+        if word == "--":
+            words += rest
+        elif not word.startswith("-"):
+            words.append(word)
+        else:
+            flags.append(word)
+            if "=" not in word and word not in ("-h", "--help"):
+                flags += [value for value in [next(rest, None)] if value is not None]
+    return [*flags, f"--{field}={json.dumps(words)}"] if words else flags
 
 
 def _family(files: list[str], argv: list[str], default: str, models: dict[str, type]) -> str:

@@ -14,6 +14,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from data.interlaced import InterlacedStream, is_interlaced  # noqa: E402
 from data.layouts import image_files, kind_of, stack_length  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 
@@ -100,7 +101,9 @@ def open_stream(path: Path, kind: str, image_fps: float = 25.0, threads: int = 1
     """The stream for a source of that kind (see :class:`data.layouts.Source`)."""
     if kind == "frames":
         return ImageStream(path, image_fps)
-    return StackStream(path, image_fps) if kind == "stack" else VideoStream(path, threads)
+    if kind == "stack":
+        return StackStream(path, image_fps)
+    return InterlacedStream(path, threads) if is_interlaced(path) else VideoStream(path, threads)
 
 
 def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (),

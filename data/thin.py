@@ -12,7 +12,11 @@ import cv2
 import numpy as np
 
 from data.decode import VideoStream, pick
+from data.interlaced import is_interlaced
 
+# Their packets hold one whole picture each, with its own time stamp. AVI, for one, only knows the order of decoding.
+_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_CLOCK = 0.0021  # seconds: both ends of a difference are rounded to milliseconds
 _WORTHWHILE = 0.1  # share of the packets that must go
 
 
@@ -35,10 +39,13 @@ class ThinStream(VideoStream):
         index = self._next
         self._next += 1
         if index >= len(self._times):
-            if self._capture.grab():
+            if self._capture.grab() or self._source.failed:
                 raise Uneven
             return None
         if self._stamps[index] is not None and not self._capture.grab():
+            raise Uneven
+        # As many frames, but others? The copy's clock counts milliseconds.
+        if self._stamps[index] is not None and abs(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 - self._times[index]) > _CLOCK:
             raise Uneven
         return self._times[index]
 
@@ -62,7 +69,7 @@ def thin_stream(path: Path, frame_skip: int, fps: float | None, threads: int) ->
         return None
     wanted = {int(index[0]) for index, _, _ in pick(_Indices(times), frame_skip, fps)}
     dropped = {stamp for index, (stamp, unused) in enumerate(zip(stamps, free)) if unused and index not in wanted}
-    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path):
+    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path) or is_interlaced(path):
         return None
     return ThinStream(path, list(times), [None if stamp in dropped else stamp for stamp in stamps], dropped, threads)
 
@@ -87,7 +94,7 @@ def _packets(path: Path) -> list[tuple[int, float, bool]] | None:
     with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
         stream = container.streams.video[0] if container.streams.video else None
         extra = stream.codec_context.extradata if stream and stream.codec_context.name == "h264" else None
-        if not extra or len(extra) < 7 or extra[0] != 1:
+        if not extra or len(extra) < 7 or extra[0] != 1 or container.format.name not in _CONTAINERS:
             return None
         prefix, start, base = (extra[4] & 3) + 1, stream.start_time or 0, float(stream.time_base)
         rows = []
@@ -101,14 +108,16 @@ def _packets(path: Path) -> list[tuple[int, float, bool]] | None:
 
 
 def _unreferenced(data: memoryview, prefix: int) -> bool:
-    """Whether the picture in this access unit is one that no other refers to: its first slice says so."""
-    place = 0
+    """Whether no other picture refers to any slice in this access unit (of two fields, one may be referred to)."""
+    place, slices = 0, 0
     while place + prefix < len(data):
         head = data[place + prefix]
         if head & 31 in (1, 2, 5):
-            return not head >> 5 & 3
+            if head >> 5 & 3:
+                return False
+            slices += 1
         place += prefix + int.from_bytes(data[place:place + prefix], "big")
-    return False
+    return slices > 0
 
 
 def _rotated(path: Path) -> bool:
@@ -120,7 +129,12 @@ def _rotated(path: Path) -> bool:
 
 
 class _Thinned(io.BufferedIOBase):
-    """The film's picture stream as Matroska without the dropped packets, made while it is read."""
+    """The film's picture stream as Matroska without the dropped packets, made while it is read.
+
+    An exception in :meth:`read` would end the process, for OpenCV calls it from C++: it is an end of the file with ``failed`` set.
+    """
+
+    failed = False
 
     def __init__(self, path: Path, dropped: set[int]):
         self._input = av.open(str(path), options={"protocol_whitelist": "file"})
@@ -130,13 +144,17 @@ class _Thinned(io.BufferedIOBase):
         self._stream = self._output.add_stream_from_template(stream)
 
     def read(self, size: int = -1) -> bytes:
-        while self._output and (size < 0 or len(self._pending) < size):
-            packet = next((packet for packet in self._packets if packet.size and packet.pts not in self._dropped), None)
-            if packet is None:
-                self._finish()
+        while self._output and not self.failed and (size < 0 or len(self._pending) < size):
+            try:
+                packet = next((packet for packet in self._packets if packet.size and packet.pts not in self._dropped), None)
+                if packet is None:
+                    self._finish()
+                    break
+                packet.stream = self._stream
+                self._output.mux(packet)
+            except Exception:
+                self.failed = True
                 break
-            packet.stream = self._stream
-            self._output.mux(packet)
         size = len(self._pending) if size < 0 else size
         data = bytes(self._pending[:size])
         del self._pending[:size]

@@ -90,6 +90,25 @@ def test_a_flag_silences_the_rivals_of_a_file(write):
     assert "exclude" in complaint("--fps", 5, "--frame_skip", 2)
 
 
+@pytest.mark.parametrize("argv, urls, out", [
+    (["a", "b"], ["a", "b"], "x"), (["--out", "y", "a"], ["a"], "y"), (["a", "--loud", "--out=y", "b"], ["a", "b"], "y"),
+    (["a", "--loud", "false", "b", "--", "--c"], ["a", "b", "--c"], "x"), ([], [], "x"), (['a "quoted", one'], ['a "quoted", one'], "x")])
+def test_words_without_a_flag_land_in_their_field(argv, urls, out):
+    @dataclasses.dataclass
+    class Config:
+        urls: list[str] = dataclasses.field(default_factory=list)
+        """Words."""
+        out: str = "x"
+        """Folder."""
+        loud: bool = False
+        """Switch."""
+
+    config = parse(Config, argv, words="urls")
+    assert (config.urls, config.out, config.loud) == (urls, out, "--loud" in argv and "false" not in argv)
+    with pytest.raises(UserError, match="--nope"):
+        parse(Config, ["a", "--nope", "1"], words="urls")
+
+
 def test_family_settings_are_a_group_of_flags():
     config = parsed("--model.latent_dim", 9, "--model.g-norm=none")
     assert isinstance(config.model, MODELS["dcgan"])

@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -71,3 +75,77 @@ def test_where_the_decoder_disagrees_the_film_is_read_whole(film, tmp_path, monk
     (tmp_path / "frames").mkdir()
     extract_one((str(tmp_path), "key", str(film), "video", "film", [], how, 1), lambda: None)
     assert np.array_equal(FrameCache(tmp_path).open("key"), np.stack(expected))
+
+
+def remuxed(film, path, keep=lambda number: True):
+    """The packets of ``film`` whose number in order of decoding is to be kept, in another container."""
+    with av.open(str(film)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for number, packet in enumerate(source.demux(stream)):
+            if packet.size and keep(number):
+                packet.stream = copy
+                target.mux(packet)
+    return path
+
+
+def agrees(path, **how) -> bool:
+    """Whether extraction with thinning, or what it falls back to, gives what extraction without it gives."""
+    how = Extraction(24, 32, **how)
+    plain = [frame for frame, _ in extract_frames(path, "video", how, thin=False)]
+    try:
+        thinned = [frame for frame, _ in extract_frames(path, "video", how)]
+    except Uneven:
+        return True
+    return len(plain) > 0 and np.array_equal(thinned, plain)
+
+
+@pytest.mark.parametrize("ending", ["avi", "mkv", "mov", "flv"])
+def test_other_containers(film, tmp_path, ending):
+    """AVI keeps no order of display: its time stamps are those of decoding."""
+    path = tmp_path / f"film.{ending}"
+    if ending == "avi":
+        if shutil.which("ffmpeg") is None:
+            pytest.skip("no ffmpeg, which can put H.264 into AVI unchanged")
+        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-i", film, "-c", "copy", path], check=True, timeout=60)
+    else:
+        remuxed(film, path)
+    assert (thin_stream(path, 4, None, 1) is not None) == (ending in ("mkv", "mov"))
+    assert agrees(path, frame_skip=4) and agrees(path, fps=7.5)
+
+
+@pytest.mark.parametrize("keep", [lambda number: number % 17, lambda number: number > 0, lambda number: number < 3, lambda number: number > 40])
+def test_films_with_holes(film, tmp_path, keep):
+    path = remuxed(film, tmp_path / "holes.mkv", keep)
+    assert agrees(path, frame_skip=2) and agrees(path, frame_skip=3)
+
+
+@pytest.mark.parametrize("options", [{"b-pyramid": "none"}, {"b-pyramid": "strict"}, {"open-gop": "1", "g": "8"}, {"bf": "8", "b_strategy": "0"},
+                                     {"g": "9999"}, {"slices": "3"}, {"flags": "+ildct+ilme"}], ids=str)
+def test_ways_to_encode(tmp_path, options):
+    params = ":".join(f"{name}={value}" for name, value in options.items() if name == "open-gop")
+    path = write_film(tmp_path / "film.mp4", moving(60), options={**B_FRAMES, **{name: value for name, value in options.items() if name != "open-gop"},
+                                                                  **({"x264-params": params} if params else {})})
+    assert agrees(path, frame_skip=3) and agrees(path, fps=7.5)
+
+
+def test_a_fault_inside_the_callback_does_not_reach_opencv(film):
+    source = thin._Thinned(film, set())
+    source._packets = iter([None])  # what follows fails
+    assert source.read(4096) == b"" and source.failed
+    source.close()
+
+
+def test_the_same_number_of_other_frames_is_noticed(film):
+    stream = thin_stream(film, 4, None, 1)
+    kept = [index for index, stamp in enumerate(stream._stamps) if stamp is not None]
+    stream._times[kept[3]] += 0.04
+    with pytest.raises(Uneven):
+        picked(stream, frame_skip=4)
+
+
+def test_a_picture_is_free_only_if_all_its_slices_are():
+    def unit(*heads):
+        return memoryview(b"".join(b"\0\0\0\2" + bytes([head, 0]) for head in heads))
+    assert thin._unreferenced(unit(0x06, 0x01, 0x01), 4) and not thin._unreferenced(unit(0x06, 0x01, 0x41), 4)
+    assert not thin._unreferenced(unit(0x06), 4) and not thin._unreferenced(unit(0x65), 4)

@@ -1,0 +1,116 @@
+"""Downloading from pages: yt-dlp's generic extractor on a server of ours, and a stand-in for pytube."""
+
+import sys
+import types
+
+import pytest
+
+from tests.data.downloads import HASTE, files, film, get, on_a_small_disk, site  # noqa: F401
+from tests.data.films import moving, write_film
+from utils.errors import UserError
+
+
+class FakeTube:
+    """What pytube 15 offers, for videos on our server."""
+
+    def __init__(self, site):
+        self.site = site
+        self.YouTube, self.Playlist = self.video, lambda url: types.SimpleNamespace(video_urls=[url.split("list=")[1] + name for name in "ab"])
+
+    def video(self, url):
+        if url.endswith("b"):
+            raise KeyError("streamingData")
+        streams = [types.SimpleNamespace(resolution=height, url=f"{self.site.url}/{height}") for height in ("240p", "720p", None, "360p")]
+        return types.SimpleNamespace(streams=types.SimpleNamespace(filter=lambda file_extension: streams), video_id="x1", title="A walk?",
+                                     author="somebody", length=2)
+
+
+def test_pytube(site, film, get, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytube", FakeTube(site))
+    site.put("/360p", film, cuts=[4000])
+    said, entries = get(f"https://tube/playlist?list={site.url}/watch?v=", "--backend", "pytube", "--max_height", 480)
+    assert "has not been maintained since" in said.splitlines()[0] and "1 of 2 obtained" in said
+    assert entries["/watch?v=a"]["title"] == "A walk?" and files(tmp_path) == {"A walk_.mp4": film} and site.ranges("/360p") == [None, "bytes=4000-"]
+    assert "streamingData" in entries["/watch?v=b"]["error"]
+    site.put("/360p", film)
+    with pytest.raises(UserError, match="too long: 2 s"):
+        get(f"{site.url}/watch?v=3", "--backend", "pytube", "--max_duration", 1)
+
+
+class TestYtDlp:
+    """Through yt-dlp's generic extractor."""
+
+    @pytest.fixture(autouse=True)
+    def _installed(self):
+        pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
+
+    def test_pages_with_videos_are_playlists(self, site, film, get, tmp_path):
+        page = site.put("/page", b'<html><title>Walks</title><video src="/1.mp4"></video><video src="/2.mp4"></video></html>', type="text/html")
+        for name in "12":
+            site.put(f"/{name}.mp4", film)
+        said, entries = get(page)
+        assert set(files(tmp_path)) == {"Walks (1).mp4", "Walks (2).mp4"} and "2 of 2 obtained" in said
+        assert {entry["playlist"] for entry in entries.values()} == {page} and not get.kept
+        asked = len(site.asked)
+        assert "2 of 2 obtained" in get(page)[0] and len(site.asked) == asked + 1  # the list alone
+        (tmp_path / "videos" / "Walks (1).mp4").unlink()
+        assert "1 of 1 obtained" in get(page, "--max_videos", 1)[0] and len(files(tmp_path)) == 2
+
+    def test_a_feed(self, site, film, get, tmp_path):
+        items = "".join(f"<item><title>Part {name}</title><enclosure url='{site.put(f'/{name}', film)}' type='video/mp4'/></item>"
+                        for name in ("1.mp4", "2?x=1"))
+        site.put("/2", film)
+        feed = site.put("/feed", f"<?xml version='1.0'?><rss version='2.0'><channel><title>F</title>{items}</channel></rss>".encode(),
+                        type="application/rss+xml")
+        said, entries = get(feed)
+        assert "2 of 2 obtained" in said and files(tmp_path) == {"Part 1.mp4.mp4": film, "Part 2_x=1.mp4": film}
+
+    def test_a_stream_in_pieces(self, site, get, tmp_path):
+        pieces = [write_film(tmp_path / f"{name}.ts", moving(25, seed=name), options={"crf": "20", "g": "25"}).read_bytes() for name in (0, 1)]
+        for name, piece in enumerate(pieces):
+            site.put(f"/{name}.ts", piece, type="video/mp2t")
+        text = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n0.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:1,\n1.ts\n#EXT-X-ENDLIST\n"
+        said, entries = get(site.put("/walk.m3u8", text.encode(), type="application/vnd.apple.mpegurl"))
+        assert list(files(tmp_path).values()) == [b"".join(pieces)] and "1 of 1 obtained" in said
+
+    @pytest.mark.parametrize("options, reason, status", [
+        (dict(status=404), "HTTP Error 404", "failed"), (dict(body=b"<html>no video", type="text/html"), "Unsupported URL", "failed"),
+        (dict(body=b"x" * 9999, endless=True), "too large: more than 100,000", "skipped"),
+        (dict(body=b"x" * 2048, length=200_000), "too large: 200,000 bytes", "skipped"),
+        (dict(body=b"x" * 5000), "no video that can be read", "failed")])
+    def test_failures(self, site, film, get, tmp_path, options, reason, status):
+        bad = site.put("/watch", **options)
+        said, entries = get(bad, site.put("/good", film), "--max_size", "100kB")
+        assert reason in entries["/watch"]["error"] and entries["/watch"]["status"] == status and "1 of 2 obtained" in said
+        assert files(tmp_path) == {"good.mp4": film}
+
+    def test_a_file_address_that_shows_a_page(self, site, film, get, tmp_path):
+        site.put("/real.mp4", film)
+        get(site.put("/File:walk.webm", b'<html><title>Walk</title><video src="/real.mp4"></video></html>', type="text/html"))
+        assert files(tmp_path) == {"Walk (1).mp4": film}
+
+    def test_too_long_is_asked_once(self, site, film, get):
+        for _ in range(2):
+            with pytest.raises(UserError, match="too long: 2 s"):
+                get(site.put("/watch", film), "--max_duration", 1)
+        assert len(site.asked) == 2  # once to look, once to fetch, and not again
+
+    def test_a_site_that_only_refuses_is_left(self, site, film, get):
+        page = site.put("/page", b"".join([b"<html>", *(b'<video src="/%d.mp4"></video>' % n for n in range(15)), b"</html>"]), type="text/html")
+        said, entries = get(page, site.put("/good", film))
+        assert f"{page}: 10 failures in a row, the rest is left" in said and "1 of 11 obtained" in said and "--cookies" in said
+
+    def test_cookies_are_read_only(self, site, film, get, tmp_path):
+        cookies = tmp_path / "cookies.txt"
+        cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\tsecret\n")
+        get(site.put("/watch", film), "--cookies", cookies)
+        assert site.asked[0][1]["Cookie"] == "key=secret" and cookies.read_text().count("\n") == 2
+
+    def test_a_cut_connection_is_resumed(self, site, film, get, tmp_path):
+        url = site.put("/watch", film, cuts=[len(film), 3000, 3000])  # the first request only looks
+        get(url)
+        assert files(tmp_path) == {"watch.mp4": film} and site.ranges("/watch")[-1] == "bytes=6000-"
+
+    def test_a_full_disk(self, site, film, get, tmp_path):
+        ended = on_a_small_disk([site.put("/watch", film), *HASTE, "--out", tmp_path / "videos"], 2000)
+        assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "disk is full" in ended.stderr

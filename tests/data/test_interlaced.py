@@ -1,0 +1,50 @@
+import av
+import numpy as np
+import pytest
+
+from data.decode import open_stream, pick, read_frames
+from data.interlaced import InterlacedStream, is_interlaced
+from tests.data.films import moving, rotate_tag, write_film
+
+FIELDS = {"flags": "+ildct+ilme"}
+
+
+@pytest.mark.parametrize("name, codec, options", [("a.mp4", "libx264", {"crf": "4", "bf": "3"}), ("a.mkv", "libx264", {"crf": "4"}),
+                                                  ("a.mpg", "mpeg2video", {"b": "4M"}), ("a.avi", "mpeg4", {"b": "4M"})])
+def test_interlaced_films_give_their_pictures(tmp_path, name, codec, options):
+    """OpenCV 5 gives memory that was never written for them."""
+    frames = [np.repeat(frame.mean(-1, keepdims=True).astype(np.uint8), 3, -1) for frame in moving(20, speed=1)]
+    path = write_film(tmp_path / name, frames, codec=codec, options={**options, **FIELDS})
+    plain = write_film(tmp_path / f"p_{name}", frames, codec=codec, options=options)
+    assert is_interlaced(path) and not is_interlaced(plain)
+    ours = np.stack(list(read_frames(path)))
+    assert len(ours) == 20 and np.abs(ours.astype(int) - np.stack(frames)).mean() < 4
+    every_third = np.stack(list(read_frames(path, frame_skip=3)))
+    assert np.array_equal(every_third, ours[::3])
+
+
+def test_times_rotation_and_damage(tmp_path):
+    frames = moving(30, speed=1)
+    path = write_film(tmp_path / "a.mp4", frames, options={"crf": "4", "bf": "2", "g": "5", **FIELDS})
+    stream = InterlacedStream(path)
+    times = []
+    while (time := stream.step()) is not None:
+        times.append(time)
+    stream.close()
+    assert times == pytest.approx([index / 25 for index in range(30)])
+    upright = np.stack(list(read_frames(path)))
+    turned = np.stack(list(read_frames(rotate_tag(path))))
+    assert np.array_equal(turned, np.rot90(upright, -1, axes=(1, 2)))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][12]
+    data[place + 8:place + 40] = bytes(32)
+    (tmp_path / "hurt.mp4").write_bytes(data)
+    stream = open_stream(tmp_path / "hurt.mp4", "video")
+    assert isinstance(stream, InterlacedStream) and 20 <= len(list(pick(stream))) <= 30
+    stream.close()
+
+
+def test_what_is_no_film_is_not_interlaced(tmp_path):
+    (tmp_path / "a.mp4").write_text("no film")
+    assert not is_interlaced(tmp_path / "a.mp4") and not is_interlaced(tmp_path / "gone.mp4")
