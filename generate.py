@@ -6,6 +6,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from configs.cli import parse
+from training.films import check_source, load_image, panels, predictions
 from training.restore import Sampler, load_sampler
 from utils import images
 from utils.errors import UserError, script
@@ -50,6 +52,10 @@ class GenerateConfig:
     """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is what a single film would be."""
     truncation: float = 1.0
     """Scales the latents: below 1 gives more typical, less varied samples."""
+    image: str | None = None
+    """What the film begins with, of any size, for a model that predicts; a longer film goes on from its own last frame."""
+    streams: bool = False
+    """Show background, foreground, mask and film side by side, for a model made of two streams."""
     crf: int = 18
     """Quality of H.264, from 0 (lossless) to 51 (worst)."""
     batch_size: int = 16
@@ -71,7 +77,10 @@ class GenerateConfig:
         for name, kind in (("path", PathKind), ("device", Device), ("precision", Precision)):
             value, accepted = getattr(self, name), get_args(kind)
             _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
-        self.rows_columns()
+        rows, columns = self.rows_columns()
+        if self.image is not None and (rows * columns > 1 or self.num_videos > 1):
+            name, value = ("num_videos", self.num_videos) if self.num_videos > 1 else ("grid", self.grid)
+            raise UserError(f"--{name} {value}: an image has one predicted future; with --image leave it at its default")
         check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
         return self
 
@@ -104,6 +113,7 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     """Write the films; returns their paths. Memory does not grow with ``num_frames``."""
     sampler = load_sampler(config.checkpoint, device=config.device, precision=config.precision)
     fps = sampler.fps if config.fps is None else config.fps
+    check_source(sampler, config.image, config.streams)
     targets = config.targets()
     for target in targets:
         check_target(target, fps, config.crf)
@@ -121,10 +131,16 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:
     """The frames of film number ``film``, uint8 RGB ``(rows * H, columns * W, 3)``, one by one.
 
-    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame.
+    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame. One that predicts goes
+    on from its own last frame. With ``streams`` a frame is four times as wide.
     """
+    if config.image is not None:
+        image = load_image(config.image, sampler.config.height, sampler.config.width)
+        clips = predictions(sampler, image, config.streams)
+        return islice((frame for clip in clips for frame in _pictures(clip, config)[0]), config.num_frames)
     rows, columns = config.rows_columns()
     cells = rows * columns
+    sample = partial(panels, sampler) if config.streams else sampler.sample
     period = config.keyframe_seconds * float(fps)
     paths = [_path(sampler, config, period, derive(config.seed, "film", film, cell)) for cell in range(cells)]
     starts = range(0, config.num_frames, sampler.config.frames)
@@ -134,14 +150,19 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
         for first in range(0, len(starts), clips_at_once):
             batch = starts[first:first + clips_at_once]
             latents = torch.stack([path.at(batch) for path in paths], dim=1).flatten(0, 1) * config.truncation
-            samples = torch.cat([sampler.sample(part) for part in latents.split(config.batch_size)])
-            if not torch.isfinite(samples).all():
-                raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
-            for clip in np.split(images.to_uint8(samples), len(batch)):
+            samples = torch.cat([sample(part) for part in latents.split(config.batch_size)])
+            for clip in np.split(_pictures(samples, config), len(batch)):
                 for time in range(clip.shape[1]):
                     yield images.grid(clip[:, time], columns, gap=0)
 
     return islice(frames(), config.num_frames)
+
+
+def _pictures(samples: torch.Tensor, config: GenerateConfig) -> np.ndarray:
+    """(B, 3, T, H, W) in [-1, 1] -> uint8 (B, T, H, W, 3); UserError if they are not finite."""
+    if not torch.isfinite(samples).all():
+        raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
+    return images.to_uint8(samples)
 
 
 def _path(sampler: Sampler, config: GenerateConfig, period: float, seed: int) -> LatentPath:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from models import dcgan
+from models import dcgan, vgan
 from training.gan import GANTask
 
 
@@ -18,5 +18,7 @@ class Family:
 
 FAMILIES = {
     "dcgan": Family(dcgan.DCGANConfig, partial(GANTask, build=dcgan.build)),
+    "vgan": Family(vgan.VGANConfig, partial(GANTask, build=vgan.build)),
+    "vgan_conditional": Family(vgan.VGANConditionalConfig, partial(GANTask, build=vgan.build_conditional)),
 }
 MODELS = {name: family.config for name, family in FAMILIES.items()}

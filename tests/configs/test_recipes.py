@@ -32,7 +32,8 @@ def test_recipe_builds_networks_and_samples_of_its_size(path):
         task = FAMILIES[config.family].task(config, DataInfo(classes=["a", "b"]), torch.device("meta"))
         assert all(any(True for _ in net.parameters()) for net in task.nets.values())
         assert {phase.name for phase in task.phases} and set(task.ema) <= set(task.nets)
-        samples = task.sample(task.nets, Request(torch.zeros(2, task.latent_dim), torch.zeros(2, dtype=torch.int64)))
+        video = torch.zeros(2, 3, config.frames, config.height, config.width) if task.wants_video else None
+        samples = task.sample(task.nets, Request(torch.zeros(2, task.latent_dim), torch.zeros(2, dtype=torch.int64), video))
     assert samples.shape == (2, 3, config.frames, config.height, config.width)
 
 
