@@ -154,7 +154,7 @@ def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     def generate(numbers: Tensor) -> Tensor:
         shown = to_float(dataset.gather(numbers % len(dataset))["video"], torch.device("cpu")) if sampler.wants_video else None
         latents = sampler.latents(len(numbers), config.seed, int(numbers[0]))
-        video = sampler.sample(latents, numbers % len(sampler.classes), shown)
+        video = sampler.sample(latents, numbers % sampler.num_classes, shown)
         if not torch.isfinite(video).all():
             raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier one")
         return to_uint8(video)

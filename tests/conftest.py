@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.runner import Runner
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -21,3 +23,11 @@ def clips() -> Path:
 def _cache_of_its_own(tmp_path_factory):
     """Tests never read or fill the user's own frame cache."""
     os.environ["VIDGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory, _cache_of_its_own):
+    """Starts runs of train.py quickly; see :mod:`tests.training.runner`."""
+    runner = Runner(tmp_path_factory.mktemp("runs"))
+    yield runner
+    runner.close()

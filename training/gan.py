@@ -26,7 +26,7 @@ class GANTask:
     ema = ("generator",)
 
     def __init__(self, config: TrainConfig, info: DataInfo, device: torch.device, build: Callable[..., dict[str, nn.Module]]):
-        shape = ClipShape(config.frames, config.height, config.width, len(info.classes))
+        shape = ClipShape(config.frames, config.height, config.width, info.num_classes)
         self.nets = {name: net.to(device) for name, net in build(config.model, shape).items()}
         generator = self.nets["generator"]
         self.wants_video = self.takes_image = getattr(generator, "takes_image", False)

@@ -21,7 +21,7 @@ class Sampler:
         self.path, self.step = path, state["step"]
         self.config: TrainConfig = from_dict(state["config"], MODELS, str(path / "state.json"))
         info = DataInfo(**state["data"])
-        self.fps, self.classes, self.family = info.fps, info.classes, self.config.family
+        self.fps, self.classes, self.num_classes, self.family = info.fps, info.classes, info.num_classes, self.config.family
         self._task = build_task(self.config, info, device)
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
         averaged = {name: self._task.nets[name] for name in self._task.ema} if self.config.ema else {}

@@ -28,7 +28,7 @@ def latents(number: int, dim: int, seed: int, start: int = 0, name: str = "sampl
 
 def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, name: str = "sample") -> Request:
     """The same latents and clips for the same seed; labels take turns."""
-    labels = torch.arange(number) % len(dataset.classes)
+    labels = torch.arange(number) % max(1, len(dataset.classes))
     video = to_float(real_clips(dataset, number, seed), torch.device("cpu")) if task.wants_video else None
     number = number if video is None else len(video)
     return Request(latents(number, task.latent_dim, seed, name=name), labels[:number], video)

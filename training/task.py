@@ -91,6 +91,11 @@ class DataInfo:
     mean: Callable[[], Tensor] | None = None
     """Gives the mean of the training frames, (3, H, W) in [-1, 1]."""
 
+    @property
+    def num_classes(self) -> int:
+        """Videos without classes are all of one."""
+        return max(1, len(self.classes))
+
 
 class Task(Protocol):
     """All that the loop asks of a family."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from tests.forked import run_and_leave
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["--data", "synthetic:num_videos=8,frames=12", "--height", "32", "--width", "32", "--batch_size", "8", "--model.g_width", "4",
-        "--model.d_width", "4", "--tensorboard", "false", "--threads", "1", "--samples", "4", "--workers", "1", "--log_every", "1",
-        "--sample_every", "100000", "--checkpoint_every", "100000", "--warmup", "0"]
+QUICK = ["--data", "synthetic:num_videos=8,frames=12", "--tensorboard", "false", "--threads", "1", "--samples", "4", "--workers", "1",
+         "--log_every", "1", "--sample_every", "100000", "--checkpoint_every", "100000"]
+TINY = [*QUICK, "--height", "32", "--width", "32", "--batch_size", "8", "--model.g_width", "4", "--model.d_width", "4", "--warmup", "0"]
 
 
 class Run:
@@ -80,16 +80,16 @@ class Runner:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, *arguments, **environment: str) -> Run:
-        """``train.py`` with the tiny settings and then ``arguments``, which win."""
+    def start(self, *arguments, settings: list[str] = TINY, **environment: str) -> Run:
+        """``train.py`` with ``settings`` and then ``arguments``, which win."""
         self._count += 1
         files = [self._folder / f"{self._count}.{kind}" for kind in ("out", "err")]
-        argv = ["train.py", *TINY, *map(str, arguments)]
+        argv = ["train.py", *settings, *map(str, arguments)]
         return Run(self, self.ask(argv=argv, stdout=str(files[0]), stderr=str(files[1]), environment=environment), *files)
 
-    def train(self, *arguments, expect: int = 0, **environment: str) -> Run:
+    def train(self, *arguments, settings: list[str] = TINY, expect: int = 0, **environment: str) -> Run:
         """Run to the end and check the exit status."""
-        run = self.start(*arguments, **environment)
+        run = self.start(*arguments, settings=settings, **environment)
         status = run.wait()
         assert status == expect, f"exit status {status}, not {expect}: {run.stdout}{run.stderr}"
         return run
