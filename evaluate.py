@@ -202,7 +202,7 @@ def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crow
             floor_clips=found.floor_clips, clip_frames=settings["frames"], frames_per_clip=config.frames_per_clip,
             frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"], width=settings["width"],
             resize=_resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
-            settings={"max_frames_kept": config.max_frames_kept})
+            settings={"max_frames_kept": config.max_frames_kept} | ({"stabilized": True} if settings.get("stabilize") else {}))
         results.append(Result(name, score, floor, metric.unit, metric.better, protocol))
         notes += [f"{name}: {score.note}"] if score.note else []
         groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
