@@ -2,8 +2,8 @@
 
 As Vondrick et al. 2016 (arXiv 1609.02612, section 4; their extra/stabilize_videos_many.py) did: features matched from frame to frame,
 a homography by RANSAC, accumulated back to the first frame of a stretch, and what no longer lies in the picture filled from the frame
-before. A stretch ends after ``STRETCH`` frames, where matching fails, and where the camera has moved too far: errors add up,
-and a picture of fillings is none.
+before. One thing more: while a frame matches the first one itself, that match is used, whose errors do not add up. A stretch ends after
+``STRETCH`` frames, where matching fails, and where the camera has moved too far: a picture of fillings is none.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,16 +39,18 @@ class Stretch:
 
     def __init__(self, first: np.ndarray, repeats: int = 1):
         self._sift, self._matcher = cv2.SIFT_create(FEATURES), cv2.BFMatcher(cv2.NORM_L2)
-        self._points, self._descriptors = self._features(first)
+        self._first = self._last = self._features(first)
         self._shown, self._to_first, self.length = first, np.eye(3), repeats
 
     def warp(self, frame: np.ndarray, repeats: int = 1) -> np.ndarray | None:
         """The next frame, or None where it does not match the one before or shows too little of the first one's view."""
-        points, descriptors = self._features(frame)
-        to_last = self._homography(points, descriptors)
-        if to_last is None:
-            return None
-        to_first = self._to_first @ to_last
+        features = self._features(frame)
+        to_first = self._homography(features, self._first)
+        if to_first is None:
+            to_last = self._homography(features, self._last)
+            if to_last is None:
+                return None
+            to_first = self._to_first @ to_last
         height, width = frame.shape[:2]
         # The outermost pixels of a warped frame are mixed with nothing.
         covered = cv2.warpPerspective(np.ones((height, width), np.uint8), to_first, (width, height))
@@ -57,7 +59,7 @@ class Stretch:
             return None
         warped = cv2.warpPerspective(frame, to_first, (width, height), flags=cv2.INTER_LINEAR)
         self._shown = np.where(inside[..., None], warped, self._shown)
-        self._points, self._descriptors, self._to_first = points, descriptors, to_first / to_first[2, 2]
+        self._last, self._to_first = features, to_first / to_first[2, 2]
         self.length += repeats
         return self._shown
 
@@ -71,14 +73,15 @@ class Stretch:
         # Pixel centres, not corners, lie at whole numbers.
         return (np.float32([point.pt for point in keypoints]).reshape(-1, 2) + 0.5) * ratio - 0.5, descriptors
 
-    def _homography(self, points: np.ndarray, descriptors: np.ndarray | None) -> np.ndarray | None:
-        """From this frame to the last one."""
-        if descriptors is None or self._descriptors is None or min(len(points), len(self._points)) < FEWEST_MATCHES:
+    def _homography(self, here: tuple, there: tuple) -> np.ndarray | None:
+        """From the frame of one set of features to that of the other, if enough of them agree."""
+        if min(len(here[0]), len(there[0])) < FEWEST_MATCHES:
             return None
-        pairs = self._matcher.knnMatch(descriptors, self._descriptors, k=2)
+        pairs = self._matcher.knnMatch(here[1], there[1], k=2)
         good = [best for best, second in pairs if best.distance < RATIO * second.distance]
         if len(good) < FEWEST_MATCHES:
             return None
-        here, there = points[[match.queryIdx for match in good]], self._points[[match.trainIdx for match in good]]
         cv2.setRNGSeed(_SEED)
-        return cv2.findHomography(here, there, cv2.RANSAC, REPROJECTION)[0]
+        matrix, agree = cv2.findHomography(here[0][[match.queryIdx for match in good]], there[0][[match.trainIdx for match in good]],
+                                           cv2.RANSAC, REPROJECTION)
+        return matrix if matrix is not None and agree.sum() >= FEWEST_MATCHES else None

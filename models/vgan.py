@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.dcgan import check_size
-from models.layers import BatchNorm, MinibatchStd
+from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd
 from models.shape import ClipShape
 from utils.errors import UserError
 
@@ -102,7 +102,7 @@ class TwoStreams(nn.Module):
         widths = _widths(config.g_width, config.max_width, depth)[::-1]  # from the first grid to level 1
         norm = lambda channels: [*_norm(config.g_norm, channels), nn.ReLU(inplace=True)]
         first = widths[0] if vector else inputs
-        start = nn.ConvTranspose3d(inputs, first, grid if vector else (grid[0], 1, 1))
+        start = ConvTranspose3d(inputs, first, grid if vector else (grid[0], 1, 1))
         moving, still = [start, *norm(first)], []
         if vector:
             still = [nn.ConvTranspose2d(inputs, first, grid[1:]), *norm(first)]
@@ -195,7 +195,7 @@ class Discriminator(nn.Module):
         inputs = 3
         for level, width in enumerate(_widths(config.d_width, config.max_width, depth)):
             halve = level < time_depth
-            layers += [nn.Conv3d(inputs, width, (4 if halve else 3, 4, 4), (2 if halve else 1, 2, 2), 1),
+            layers += [Conv3d(inputs, width, (4 if halve else 3, 4, 4), (2 if halve else 1, 2, 2), 1),
                        *(_norm(config.d_norm, width, 1e-3) if level else []), nn.LeakyReLU(0.2, inplace=True)]
             inputs = width
         self.layers = nn.Sequential(*layers)
@@ -269,9 +269,9 @@ def _norm(kind: str, channels: int, eps: float = 1e-5) -> list[nn.Module]:
 def _up3d(inputs: int, outputs: int, how: str, double: bool) -> list[nn.Module]:
     """Height and width doubled, time too if ``double``."""
     if how == "deconv":
-        return [nn.ConvTranspose3d(inputs, outputs, (4 if double else 3, 4, 4), (2 if double else 1, 2, 2), 1)]
+        return [ConvTranspose3d(inputs, outputs, (4 if double else 3, 4, 4), (2 if double else 1, 2, 2), 1)]
     mode = "trilinear" if how == "linear" else how
-    return [nn.Upsample(scale_factor=(2 if double else 1, 2, 2), mode=mode), nn.Conv3d(inputs, outputs, 3, padding=1)]
+    return [nn.Upsample(scale_factor=(2 if double else 1, 2, 2), mode=mode), Conv3d(inputs, outputs, 3, padding=1)]
 
 
 def _up2d(inputs: int, outputs: int, how: str, kernel: int) -> list[nn.Module]:
