@@ -214,8 +214,8 @@ def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], rea
                          predict: Callable[[Tensor], Tensor], settings: dict, precision: str) -> Measured:
     """What a model makes of the first frames of real clips against how they went on."""
     found = compare_predictions(metrics, real, predict, config.num_samples, config.seed, config.batch_size)
-    shared = {"fake": name, "split": settings["split"], "frame_skip": settings["frame_skip"], "fps": settings["fps"],
-              "height": settings["height"], "width": settings["width"], "resize": _resize(settings["fit"]), "precision": precision}
+    shared = {key: settings[key] for key in ("split", "frame_skip", "fps", "height", "width")}
+    shared |= {"fake": name, "resize": _resize(settings["fit"]), "precision": precision}
     results, notes = found.results(metrics, shared, _stabilized(settings))
     picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
     return Measured(results, {"predictions.png": picture}, notes)

@@ -131,8 +131,8 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:
     """The frames of film number ``film``, uint8 RGB ``(rows * H, columns * W, 3)``, one by one.
 
-    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame. One that predicts goes
-    on from its own last frame. With ``streams`` a frame is four times as wide.
+    A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame. One that predicts
+    goes on from its own last frame. With ``streams`` a frame is four times as wide.
     """
     if config.image is not None:
         image = load_image(config.image, sampler.config.height, sampler.config.width)

@@ -1,9 +1,9 @@
 """Videos from a hand-held camera as if it had stood still: each frame is warped onto an earlier one.
 
-As Vondrick et al. 2016 (arXiv 1609.02612, section 4; their extra/stabilize_videos_many.py) did: features matched from frame to frame,
-a homography by RANSAC, accumulated back to the first frame of a stretch, and what no longer lies in the picture filled from the frame
-before. One thing more: while a frame matches the first one itself, that match is used, whose errors do not add up. A stretch ends after
-``STRETCH`` frames, where matching fails, and where the camera has moved too far: a picture of fillings is none.
+As Vondrick et al. 2016 (arXiv 1609.02612, section 4; their extra/stabilize_videos_many.py) did: features matched from frame to
+frame, a homography by RANSAC, accumulated back to the first frame of a stretch, and what no longer lies in the picture filled from the
+frame before. One thing more: while a frame matches the first one itself, that match is used, whose errors do not add up. A stretch
+ends after ``STRETCH`` frames, where matching fails, and where the camera has moved too far: a picture of fillings is none.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,12 @@ LOOKED_AT = 512  # pixels of the longer side: features are found in a copy of at
 LEAST_VISIBLE = 0.6  # share of the picture that the warped frame must still fill
 _SEED = 0
 
+Picked = tuple[np.ndarray, int, bool]
 
-def stabilized(pictures: Iterable[tuple[np.ndarray, int, bool]], stretch: int = STRETCH) -> Iterator[tuple[np.ndarray, int, bool]]:
-    """(uint8 BGR (H, W, 3), how often to repeat it, whether time breaks before it), as :func:`data.decode.pick` gives them -> the same,
-    with the camera's motion taken out and a break before each new stretch. The result depends on the pictures alone."""
+
+def stabilized(pictures: Iterable[Picked], stretch: int = STRETCH) -> Iterator[Picked]:
+    """(uint8 BGR (H, W, 3), how often to repeat it, whether time breaks before it), as :func:`data.decode.pick` gives them -> the
+    same, with the camera's motion taken out and a break before each new stretch. The result depends on the pictures alone."""
     current = None
     for picture, repeats, broken in pictures:
         steady = None
@@ -35,7 +37,7 @@ def stabilized(pictures: Iterable[tuple[np.ndarray, int, bool]], stretch: int = 
 
 
 class Stretch:
-    """Frames that are seen from where the first one, uint8 BGR (H, W, 3), was taken. ``length`` counts them with their repeats."""
+    """Frames seen from where the first one, uint8 BGR (H, W, 3), was taken. ``length`` counts them with their repeats."""
 
     def __init__(self, first: np.ndarray, repeats: int = 1):
         self._sift, self._matcher = cv2.SIFT_create(FEATURES), cv2.BFMatcher(cv2.NORM_L2)
@@ -82,6 +84,6 @@ class Stretch:
         if len(good) < FEWEST_MATCHES:
             return None
         cv2.setRNGSeed(_SEED)
-        matrix, agree = cv2.findHomography(here[0][[match.queryIdx for match in good]], there[0][[match.trainIdx for match in good]],
-                                           cv2.RANSAC, REPROJECTION)
+        ours, theirs = here[0][[match.queryIdx for match in good]], there[0][[match.trainIdx for match in good]]
+        matrix, agree = cv2.findHomography(ours, theirs, cv2.RANSAC, REPROJECTION)
         return matrix if matrix is not None and agree.sum() >= FEWEST_MATCHES else None

@@ -44,8 +44,8 @@ class Predictions:
         return results, [f"{name}: {score.note}" for name, score in self.scores.items() if score.note]
 
 
-def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callable[[Tensor], Tensor], num_samples: int, seed: int = 0,
-                        batch_size: int = 16) -> Predictions:
+def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callable[[Tensor], Tensor], num_samples: int,
+                        seed: int = 0, batch_size: int = 16) -> Predictions:
     """``num_samples`` clips of ``real`` (as many as there are, if fewer) with at least 2 frames. ``predict``: clips uint8
     ``(B, T, H, W, 3)`` -> as many made from their first frames alone.
 

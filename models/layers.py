@@ -49,14 +49,15 @@ class BatchNorm(nn.Module):
 class Conv3d(nn.Conv3d):
     """PyTorch's, right for clips of two frames too.
 
-    On CPUs the bfloat16 weight gradient of a kernel of 3 frames, stride 1 and padding 1, over an input of exactly 2 frames is made of
-    uninitialised memory (found in PyTorch 2.13 with oneDNN). Padding that is part of the input avoids it.
+    On CPUs the bfloat16 weight gradient of a kernel of 3 frames, stride 1 and padding 1, over an input of exactly 2 frames is
+    made of uninitialised memory (found in PyTorch 2.13 with oneDNN). Padding that is part of the input avoids it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not _is_misread(self, x):
             return super().forward(x)
-        return F.conv3d(F.pad(x, (0, 0, 0, 0, 1, 1)), self.weight, self.bias, self.stride, (0, *self.padding[1:]), self.dilation, self.groups)
+        padded, rest = F.pad(x, (0, 0, 0, 0, 1, 1)), (0, *self.padding[1:])
+        return F.conv3d(padded, self.weight, self.bias, self.stride, rest, self.dilation, self.groups)
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):

@@ -1,7 +1,8 @@
 """VGAN: clips made of a moving foreground, a still background and a mask between them (Vondrick et al. 2016, arXiv 1609.02612).
 
-``film = mask * foreground + (1 - mask) * background``. The settings span the networks of the paper's code (github.com/cvondrick/videogan,
-main.lua and main_conditional.lua), the smaller relative of the second one in github.com/njesus15/gan_video, and what we would train today.
+``film = mask * foreground + (1 - mask) * background``. The settings span the networks of the paper's code
+(github.com/cvondrick/videogan, main.lua and main_conditional.lua), the smaller relative of the second one in
+github.com/njesus15/gan_video, and what we would train today.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class VGANConfig:
     d_norm: Literal["batch", "group", "spectral", "none"] = "group"
     """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
     g_upsample: Literal["deconv", "nearest", "linear"] = "linear"
-    """Transposed convolutions as published, or copying or interpolating and then a convolution, which leaves no chequered pattern."""
+    """Transposed convolutions as published, or copying or interpolating before a convolution: no chequered pattern."""
     g_mean: bool = False
     """Start the background from the mean of the training frames: a fixed camera's scene is there at once."""
     mask_bias: float = 0.0
@@ -78,7 +79,7 @@ class VGANConditionalConfig:
     d_norm: Literal["batch", "group", "spectral", "none"] = "group"
     """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
     g_upsample: Literal["deconv", "nearest", "linear"] = "linear"
-    """Transposed convolutions as published, or copying or interpolating and then a convolution, which leaves no chequered pattern."""
+    """Transposed convolutions as published, or copying or interpolating before a convolution: no chequered pattern."""
     g_image: bool = True
     """Start the background from the given image and learn what differs from it."""
     mask_bias: float = 0.0
@@ -92,7 +93,7 @@ class VGANConditionalConfig:
 
 
 class TwoStreams(nn.Module):
-    """Features (B, inputs, h, w) -> the four parts of a clip. (h, w) is either 1x1, a vector, or the grid that both streams begin with."""
+    """Features (B, inputs, h, w) -> the four parts of a clip. (h, w) is 1x1, a vector, or the grid that both streams begin with."""
 
     def __init__(self, config: VGANConfig | VGANConditionalConfig, family: str, shape: ClipShape, inputs: int, vector: bool):
         super().__init__()
@@ -119,7 +120,8 @@ class TwoStreams(nn.Module):
         still = self.still(features).float()
         background = torch.tanh(still if scene is None else still + scene).unsqueeze(2).expand(-1, -1, self.frames, -1, -1)
         foreground, mask = torch.tanh(moving[:, :3]), torch.sigmoid(moving[:, 3:])
-        return {"film": background + mask * (foreground - background), "foreground": foreground, "mask": mask, "background": background}
+        film = background + mask * (foreground - background)
+        return {"film": film, "foreground": foreground, "mask": mask, "background": background}
 
     def prepare(self, config: VGANConfig | VGANConditionalConfig, scene: bool) -> None:
         """First values of the last layers, after :func:`initialise`. ``scene``: the background begins with one."""
@@ -166,8 +168,8 @@ class ConditionalGenerator(nn.Module):
         layers: list[nn.Module] = []
         inputs = 3
         for level, width in enumerate(_widths(config.g_width, config.max_width, depth)):
-            layers += [nn.Conv2d(inputs, width, config.e_kernel, 2, config.e_kernel // 4), *(_norm(config.g_norm, width) if level else []),
-                       nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(inputs, width, config.e_kernel, 2, config.e_kernel // 4),
+                       *(_norm(config.g_norm, width) if level else []), nn.ReLU(inplace=True)]
             inputs = width
         if config.latent_dim:
             layers += [nn.Conv2d(inputs, config.latent_dim, (shape.height >> depth, shape.width >> depth)), nn.ReLU(inplace=True)]
@@ -228,8 +230,8 @@ def depths(config: VGANConfig | VGANConditionalConfig, family: str, shape: ClipS
         allowed = [frames for frames in range(2, 2 * shape.frames + 2**(depth + 2)) if fits(frames)]
         near = min(allowed, key=lambda frames: abs(frames - shape.frames))
         why = f"is no multiple of {2**own(shape.frames)}" if shape.frames > 1 else "makes no clip"
-        raise UserError(f"--frames {shape.frames}: {why}, as {family} with {own(shape.frames)} doublings of time needs; the nearest allowed is "
-                        f"--frames {near}")
+        raise UserError(f"--frames {shape.frames}: {why}, as {family} with {own(shape.frames)} doublings of time needs; "
+                        f"the nearest allowed is --frames {near}")
     return depth, own(shape.frames)
 
 
@@ -260,7 +262,7 @@ def _widths(width: int, most: int, depth: int) -> list[int]:
 
 
 def _norm(kind: str, channels: int, eps: float = 1e-5) -> list[nn.Module]:
-    """The layer after a convolution, if there is one. Four groups: with more, group norm's backward pass takes several times as long."""
+    """The layer after a convolution, if there is one. More groups than four make group norm several times as slow backwards."""
     if kind == "group":
         return [nn.GroupNorm(gcd(4, channels), channels)]
     return [BatchNorm(channels, eps)] if kind == "batch" else []
@@ -292,7 +294,8 @@ def build(config: VGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
 
 def build_conditional(config: VGANConditionalConfig, shape: ClipShape) -> dict[str, nn.Module]:
     """The pair of networks that predicts clips from their first frame."""
-    return _laid_out({"generator": ConditionalGenerator(config, shape), "discriminator": Discriminator(config, "vgan_conditional", shape)})
+    return _laid_out({"generator": ConditionalGenerator(config, shape),
+                      "discriminator": Discriminator(config, "vgan_conditional", shape)})
 
 
 def _laid_out(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:
