@@ -4,10 +4,9 @@
     python evaluate.py --real a/ --fake b/ --metrics psnr,ssim,swd --output report/
 """
 
-import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +23,7 @@ from data.synthetic import is_synthetic
 from metrics import pictures, report
 from metrics.pairs import compare_pairs, extremes, find_pairs
 from metrics.pixel import average
+from metrics.prediction import compare_predictions
 from metrics.protocol import Protocol, Result, to_uint8
 from metrics.registry import COLLECTORS, Metric, choose
 from metrics.sets import Crowd, compare_sets
@@ -31,7 +31,9 @@ from training.restore import load_sampler
 from training.step import to_float
 from utils import hardware
 from utils.errors import UserError, script
+from utils.files import writable_folder
 from utils.progress import Progress
+from utils.seeds import torch_generator
 
 
 @dataclass
@@ -47,7 +49,7 @@ class EvaluateConfig:
     fake: str | None = None
     """Folder (or file) of generated ones. For psnr and ssim files pair by name."""
     metrics: str = "swd"
-    """Comma-separated: psnr, ssim (pairs only), swd, swd_color, swd_motion."""
+    """Comma-separated: psnr, ssim (pairs, or a model that predicts), swd, swd_color, swd_motion."""
     output: str = "report"
     """Folder for metrics.json, metrics.md, report.html and pictures."""
     num_samples: int = 1024
@@ -123,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     config = parse(EvaluateConfig, argv, "Measure a model against videos, or one folder against another.")
     metrics = choose(config.metrics)
-    output = _writable(Path(config.output))
+    output = writable_folder(Path(config.output))
     for name, source in _given(config, "real", "fake", "data").items():
         if not is_synthetic(source) and not Path(source).exists():
             raise UserError(f"--{name} {source}: there is no such file or folder")
@@ -137,12 +139,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
     """A checkpoint's samples against real clips, extracted as those it was trained on."""
-    paired = [name for name, metric in metrics.items() if metric.kind == "pairs"]
-    if paired:
-        raise UserError(f"--metrics {','.join(paired)}: compares each frame with its reference, and frames made from noise "
+    pairs, sets = _kinds(metrics)
+    sampler = load_sampler(config.checkpoint, config.device, config.precision)
+    if pairs and not sampler.takes_image:
+        raise UserError(f"--metrics {','.join(pairs)}: compares each frame with its reference, and frames made from noise "
                         f"have none, so the number would mean nothing; take swd for a model, --real and --fake for "
                         f"reconstructions")
-    sampler = load_sampler(config.checkpoint, config.device, config.precision)
     trained = sampler.config
     source = config.data or trained.data
     settings = trained.data_kwargs() | _given(config, "fit", "split", "cache_dir")
@@ -151,23 +153,35 @@ def measure_model(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     _check_clips(metrics, settings, config.checkpoint)
     dataset = VideoDataset(source, **settings)
 
+    # A model that answers to real clips is asked about clips from everywhere, not from the beginning of the first video.
+    asked = torch.randperm(len(dataset), generator=torch_generator(config.seed, "clips to answer to"))
+
     def generate(numbers: Tensor) -> Tensor:
-        shown = to_float(dataset.gather(numbers % len(dataset))["video"], torch.device("cpu")) if sampler.wants_video else None
-        latents = sampler.latents(len(numbers), config.seed, int(numbers[0]))
-        video = sampler.sample(latents, numbers % sampler.num_classes, shown)
+        clips = dataset.gather(asked[numbers % len(dataset)])["video"] if sampler.wants_video else None
+        return answer(clips, sampler.latents(len(numbers), config.seed, int(numbers[0])), numbers % sampler.num_classes)
+
+    def answer(clips: Tensor | None, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        video = sampler.sample(latents, labels, None if clips is None else to_float(clips, torch.device("cpu")))
         if not torch.isfinite(video).all():
             raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier one")
         return to_uint8(video)
 
     precision = str(hardware.pick_dtype(config.precision, hardware.pick_device(config.device))).removeprefix("torch.")
-    fake = Crowd(f"{config.checkpoint}, step {sampler.step}", generate)
-    return _measure_sets(config, metrics, _crowd(source, dataset), fake, _extracted(settings, dataset), precision)
+    name, real, extracted = f"{config.checkpoint}, step {sampler.step}", _crowd(source, dataset), _extracted(settings, dataset)
+    parts = []
+    if pairs:
+        predict = lambda clips: answer(clips, sampler.latents(len(clips), config.seed))
+        parts.append(_measure_predictions(config, pairs, real, name, predict, extracted, precision))
+        if config.data is None and settings["split"] == trained.split:
+            parts[-1].notes.append("predicted: videos that the model was trained on; --data names others")
+    if sets:
+        parts.append(_measure_sets(config, sets, real, Crowd(name, generate), extracted, precision))
+    return _together(metrics, parts)
 
 
 def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
     """Two folders (or files): frame by frame where metrics need pairs, as crowds where they do not."""
-    pairs = {name: metric for name, metric in metrics.items() if metric.kind == "pairs"}
-    sets = {name: metric for name, metric in metrics.items() if metric.kind == "sets"}
+    pairs, sets = _kinds(metrics)
     parts = [_measure_pairs(config, pairs)] if pairs else []
     if sets:
         split = config.split or "all"
@@ -181,9 +195,30 @@ def measure_folders(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measu
         real, fake = (VideoDataset(path, **settings) for path in (config.real, config.fake))
         parts.append(_measure_sets(config, sets, _crowd(config.real, real), _crowd(config.fake, fake),
                                    _extracted(settings, real), "none"))
+    return _together(metrics, parts)
+
+
+def _kinds(metrics: dict[str, Metric]) -> tuple[dict[str, Metric], dict[str, Metric]]:
+    """Those that compare pairs, and those that compare sets."""
+    return tuple({name: metric for name, metric in metrics.items() if metric.kind == kind} for kind in ("pairs", "sets"))
+
+
+def _together(metrics: dict[str, Metric], parts: list[Measured]) -> Measured:
+    """One report, its numbers in the order that was asked for."""
     results = {result.name: result for part in parts for result in part.results}
     images = {name: png for part in parts for name, png in part.pictures.items()}
     return Measured([results[name] for name in metrics], images, [note for part in parts for note in part.notes])
+
+
+def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, name: str,
+                         predict: Callable[[Tensor], Tensor], settings: dict, precision: str) -> Measured:
+    """What a model makes of the first frames of real clips against how they went on."""
+    found = compare_predictions(metrics, real, predict, config.num_samples, config.seed, config.batch_size)
+    shared = {key: settings[key] for key in ("split", "frame_skip", "fps", "height", "width")}
+    shared |= {"fake": name, "resize": _resize(settings["fit"]), "precision": precision}
+    results, notes = found.results(metrics, shared, _stabilized(settings))
+    picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
+    return Measured(results, {"predictions.png": picture}, notes)
 
 
 def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd, settings: dict,
@@ -202,7 +237,7 @@ def _measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], real: Crow
             floor_clips=found.floor_clips, clip_frames=settings["frames"], frames_per_clip=config.frames_per_clip,
             frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"], width=settings["width"],
             resize=_resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
-            settings={"max_frames_kept": config.max_frames_kept})
+            settings={"max_frames_kept": config.max_frames_kept} | _stabilized(settings))
         results.append(Result(name, score, floor, metric.unit, metric.better, protocol))
         notes += [f"{name}: {score.note}"] if score.note else []
         groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
@@ -241,16 +276,6 @@ def _measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measur
     return Measured(results, {"differences.png": picture}, notes)
 
 
-def _writable(output: Path) -> Path:
-    """Said now and not after an hour's work: this folder cannot be written."""
-    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise UserError(f"--output {output}: {nearest} is a file; give a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--output {output}: no permission to write to {nearest}; choose another folder")
-    return output
-
-
 def _frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.ndarray]:
     """Frames of a video, or the one of an image, uint8 RGB ``(H, W, 3)``."""
     if path.suffix.lower() not in IMAGE_ENDINGS:
@@ -278,6 +303,11 @@ def _resize(fit: str) -> str:
     return f"{fit}, area averages down, bicubic up"
 
 
+def _stabilized(settings: dict) -> dict:
+    """For the protocol; nothing where frames stand as they were taken."""
+    return {"stabilized": True} if settings.get("stabilize") else {}
+
+
 def _check_clips(metrics: dict[str, Metric], settings: dict, source: str) -> None:
     """Too small or too short clips are refused before any work."""
     height, width, frames = settings["height"], settings["width"], settings["frames"]
@@ -285,7 +315,7 @@ def _check_clips(metrics: dict[str, Metric], settings: dict, source: str) -> Non
         if min(height, width) < metric.smallest:
             raise UserError(f"--metrics {name}: needs at least {metric.smallest}x{metric.smallest} pixels; "
                             f"frames of {source} have {height}x{width}")
-        needed = COLLECTORS[metric.collects].needs_frames
+        needed = COLLECTORS[metric.collects].needs_frames if metric.kind == "sets" else 2
         if frames < needed:
             raise UserError(f"--metrics {name}: needs clips of {needed} frames or more; those of {source} have {frames}")
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,7 @@ import torch
 
 from configs.cli import parse
 from metrics.film import FilmScore
+from training.films import check_source, load_image, panels, predictions
 from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import Sampler, load_sampler
 from utils import images
@@ -60,6 +62,10 @@ class GenerateConfig:
     """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is what a single film would be."""
     truncation: float = 1.0
     """Scales the latents: below 1 gives more typical, less varied samples."""
+    image: str | None = None
+    """What the film begins with, of any size, for a model that predicts; a longer film goes on from its own last frame."""
+    streams: bool = False
+    """Show background, foreground, mask and film side by side, for a model made of two streams."""
     crf: int = 18
     """Quality of H.264, from 0 (lossless) to 51 (worst)."""
     batch_size: int = 16
@@ -87,7 +93,7 @@ class GenerateConfig:
         for name, kind in (("path", PathKind), ("device", Device), ("precision", Precision)):
             value, accepted = getattr(self, name), get_args(kind)
             _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
-        self.rows_columns()
+        rows, columns = self.rows_columns()
         self.seeds()
         for name, least in (("factor", 2), ("keyframe_interval", 1)):
             value = getattr(self, name)
@@ -97,6 +103,9 @@ class GenerateConfig:
             raise UserError("--input goes with one of --factor, for more frames, and --keyframe_interval, to keep fewer")
         if self.input is not None and self.num_videos > 1:
             raise UserError(f"--num_videos {self.num_videos}: a film is remade in one way only; leave it at 1")
+        if self.image is not None and (rows * columns > 1 or self.num_videos > 1):
+            name, value = ("num_videos", self.num_videos) if self.num_videos > 1 else ("grid", self.grid)
+            raise UserError(f"--{name} {value}: an image has one predicted future; with --image leave it at its default")
         check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
         return self
 
@@ -142,6 +151,7 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
         raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; "
                         "give --input FILM and --factor 4, for one")
     fps = sampler.fps if config.fps is None else config.fps
+    check_source(sampler, config.image, config.streams)
     targets = config.targets()
     for target in targets:
         check_target(target, fps, config.crf)
@@ -194,10 +204,16 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
     """The frames of film number ``film``, uint8 RGB ``(rows * H, columns * W, 3)``, one by one.
 
     A generator of clips (T > 1) plays clip after clip, each from the path's latent at the clip's first frame. Between two seeds
-    (``interpolate``) every frame has a clip of its own, and shows of it the moment that a clip played to and fro would show.
+    (``interpolate``) every frame has a clip of its own, and shows of it the moment that a clip played to and fro would show. One that
+    predicts goes on from its own last frame. With ``streams`` a frame is four times as wide.
     """
+    if config.image is not None:
+        image = load_image(config.image, sampler.config.height, sampler.config.width)
+        clips = predictions(sampler, image, config.streams)
+        return islice((frame for clip in clips for frame in _pictures(clip, config)[0]), config.num_frames)
     rows, columns = config.rows_columns()
     cells = rows * columns
+    sample = partial(panels, sampler) if config.streams else sampler.sample
     period = config.keyframe_seconds * float(fps)
     paths = [_path(sampler, config, period, film, cell) for cell in range(cells)]
     length = sampler.config.frames
@@ -210,10 +226,8 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
             batch = starts[first:first + clips_at_once]
             latents = torch.stack([path.at(batch) for path in paths], dim=1).flatten(0, 1) * config.truncation
             wanted = [None] * len(latents) if labels is None else labels.repeat(len(batch)).split(config.batch_size)
-            samples = torch.cat([sampler.sample(*pair) for pair in zip(latents.split(config.batch_size), wanted)])
-            if not torch.isfinite(samples).all():
-                raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
-            for start, clip in zip(batch, np.split(images.to_uint8(samples), len(batch))):
+            samples = torch.cat([sample(*pair) for pair in zip(latents.split(config.batch_size), wanted)])
+            for start, clip in zip(batch, np.split(_pictures(samples, config), len(batch))):
                 for time in [to_and_fro(start, length)] if config.interpolate else range(clip.shape[1]):
                     yield images.grid(clip[:, time], columns, gap=0)
 
@@ -244,6 +258,13 @@ def _path(sampler: Sampler, config: GenerateConfig, period: float, film: int, ce
     if config.interpolate:
         return Crossing(*(latent(seed, 0) for seed in config.seeds()), config.num_frames)
     return LatentPath(config.path, lambda index: latent(config.seed, index), period, config.num_frames)
+
+
+def _pictures(samples: torch.Tensor, config: GenerateConfig) -> np.ndarray:
+    """(B, 3, T, H, W) in [-1, 1] -> uint8 (B, T, H, W, 3); UserError if they are not finite."""
+    if not torch.isfinite(samples).all():
+        raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
+    return images.to_uint8(samples)
 
 
 def _is_whole(value) -> bool:

@@ -48,6 +48,8 @@ class TrainConfig:
     """Which of the official lists."""
     image_fps: float = 25.0
     """Frame rate of folders of images, which do not tell."""
+    stabilize: bool = False
+    """Take the camera's motion out of the videos, by matching each frame with the one before, over stretches of at most 64 frames."""
     flip: bool = False
     """Mirror every other clip, chosen at random, left to right."""
     ordered: bool = False
@@ -187,7 +189,7 @@ class TrainConfig:
     def data_kwargs(self) -> dict:
         """Keyword arguments of ``data.VideoDataset`` but for where its frames are stored."""
         names = ("height", "width", "frames", "frame_skip", "fps", "max_frames", "fit", "split", "split_list", "image_fps",
-                 "cache_dir", "workers", "scan", "max_broken")
+                 "stabilize", "cache_dir", "workers", "scan", "max_broken")
         return {name: getattr(self, name) for name in names}
 
     def as_dict(self) -> dict:

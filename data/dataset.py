@@ -16,6 +16,7 @@ from data.health import Health, HealthReport
 from data.layouts import find_sources
 from data.pool import Failure, WorkerPool
 from data.scan import scan as scan_layout
+from data.stabilize import STRETCH
 from data.store import open_store
 from data.synthetic import is_synthetic, synthetic_folder
 from utils.errors import UserError
@@ -28,7 +29,7 @@ class VideoDataset(torch.utils.data.Dataset):
 
     ``data`` is anything :func:`data.layouts.find_sources` takes, or ``synthetic``. Frames are thinned by ``frame_skip`` k (keep
     every k-th), by ``fps`` f (by time stamps), or by ``max_frames`` N (the skip whose total over all videos lands nearest N).
-    ``fit`` is crop, pad or stretch. ``storage`` says where the frames live: on disk, in memory, on ``device``, or chosen by size.
+    ``fit`` is crop, pad or stretch. ``stabilize`` takes the camera's motion out (see :mod:`data.stabilize`). ``storage`` says where the frames live: on disk, in memory, on ``device``, or chosen by size.
 
     ``report`` is the health of the videos; ``classes`` their names ([] if the folders name none: all labels are 0); ``fps`` the
     rate of the kept frames; ``num_frames`` their number; ``fingerprint`` is equal only for the same clips in the same order.
@@ -39,7 +40,7 @@ class VideoDataset(torch.utils.data.Dataset):
 
     def __init__(self, data: str | Path, height: int, width: int, frames: int = 1, *, frame_skip: int = 1, fps: float | None = None,
                  max_frames: int | None = None, fit: str = "crop", split: str = "train", split_list: int = 1, image_fps: float = 25.0,
-                 cache_dir: str | Path | None = None, storage: str = "auto", device: torch.device | str = "cpu",
+                 stabilize: bool = False, cache_dir: str | Path | None = None, storage: str = "auto", device: torch.device | str = "cpu",
                  workers: int | None = None, scan: str = "full", max_broken: float = 0.5, quiet: bool = False):
         _check(height=height, width=width, frames=frames, frame_skip=frame_skip, fps=fps, max_frames=max_frames, image_fps=image_fps,
                workers=workers)
@@ -48,6 +49,8 @@ class VideoDataset(torch.utils.data.Dataset):
         _check_choice("scan", scan, ("full", "quick"))
         if fps is not None and (frame_skip != 1 or max_frames is not None) or frame_skip != 1 and max_frames is not None:
             raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
+        if stabilize and frames > STRETCH:
+            raise UserError(f"--frames {frames}: stabilised stretches have at most {STRETCH} frames; ask for fewer, or leave out --stabilize")
         self.height, self.width, self.frames = height, width, frames
         folder = cache_folder(cache_dir)
         if is_synthetic(data):
@@ -66,7 +69,7 @@ class VideoDataset(torch.utils.data.Dataset):
             if not chosen:
                 raise self._too_short(data, [video.frames if not fps or not video.fps else int(video.frames / video.fps * fps + 0.5)
                                              for video in self.report.videos], span)
-            how = Extraction(height, width, fit, frame_skip, fps, image_fps)
+            how = Extraction(height, width, fit, frame_skip, fps, image_fps, stabilize)
             cache = FrameCache(folder)
             sources, healths = [layout.sources[index] for index in chosen], [self.report.videos[index] for index in chosen]
             keys, entries = extract_all(cache, sources, healths, how, pool, quiet=quiet)

@@ -16,6 +16,7 @@ from data.decode import fit_frame, open_stream, pick
 from data.health import Health
 from data.layouts import Source
 from data.pool import Failure, WorkerPool, cpu_count
+from data.stabilize import stabilized
 from data.thin import Uneven, thin_stream
 from utils.errors import UserError
 from utils.progress import Progress
@@ -33,6 +34,11 @@ class Extraction:
     frame_skip: int = 1
     fps: float | None = None
     image_fps: float = 25.0
+    stabilize: bool = False
+
+    def settings(self) -> dict:
+        """What names an entry: a setting that came later stands there only where it is used, so that older entries stay valid."""
+        return {name: value for name, value in asdict(self).items() if name != "stabilize" or value}
 
 
 def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda: None, thin: bool = True):
@@ -46,7 +52,8 @@ def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threa
     waiting: deque = deque()
     try:
         with ThreadPoolExecutor(1) as finisher:
-            for picture, repeats, broken in pick(stream, how.frame_skip, how.fps, bad, on_step):
+            chosen = pick(stream, how.frame_skip, how.fps, bad, on_step)
+            for picture, repeats, broken in stabilized(chosen) if how.stabilize else chosen:
                 waiting.append((finisher.submit(_finish, picture, how), repeats, broken))
                 while len(waiting) > _IN_FLIGHT:
                     yield from _unroll(*waiting.popleft())
@@ -94,7 +101,7 @@ def extract_one(task: tuple, beat) -> dict:
         # Across a gap the picture may jump without a cut; each side is judged on its own.
         edges = [0, *gaps, count]
         cuts = [start + cut for start, end in zip(edges, edges[1:]) for cut in find_cuts(np.stack(thumbnails[start:end]))] if count else []
-        return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": asdict(how)}
+        return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": how.settings()}
 
     try:
         return cache.write(key, frames(thin=True), describe)
@@ -108,7 +115,7 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
 
     Raises UserError if the disk is full.
     """
-    keys = [entry_key(health.content, {**asdict(how), "bad": health.bad, "kind": health.kind}) for health in healths]
+    keys = [entry_key(health.content, {**how.settings(), "bad": health.bad, "kind": health.kind}) for health in healths]
     entries: list = [cache.load(key) for key in keys]
     missing = [index for index, entry in enumerate(entries) if entry is None]
     first_of = {keys[index]: index for index in reversed(missing)}  # duplicates are extracted once

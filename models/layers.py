@@ -46,6 +46,33 @@ class BatchNorm(nn.Module):
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
+class Conv3d(nn.Conv3d):
+    """PyTorch's, right for clips of two frames too.
+
+    On CPUs the bfloat16 weight gradient of a kernel of 3 frames, stride 1 and padding 1, over an input of exactly 2 frames is
+    made of uninitialised memory (found in PyTorch 2.13 with oneDNN). Padding that is part of the input avoids it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_misread(self, x):
+            return super().forward(x)
+        padded, rest = F.pad(x, (0, 0, 0, 0, 1, 1)), (0, *self.padding[1:])
+        return F.conv3d(padded, self.weight, self.bias, self.stride, rest, self.dilation, self.groups)
+
+
+class ConvTranspose3d(nn.ConvTranspose3d):
+    """PyTorch's, right for clips of two frames too: see :class:`Conv3d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_misread(self, x):
+            return super().forward(x)
+        return super().forward(F.pad(x, (0, 0, 0, 0, 1, 1)))[:, :, 1:3]
+
+
+def _is_misread(layer: nn.Conv3d | nn.ConvTranspose3d, x: Tensor) -> bool:
+    return x.shape[2] == 2 and (layer.kernel_size[0], layer.stride[0], layer.padding[0]) == (3, 1, 1)
+
+
 class SamePad(nn.Module):
     """Zero padding that keeps the size under a stride-1 convolution; the odd pixel goes right and below, as in TensorFlow."""
 

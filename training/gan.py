@@ -34,15 +34,16 @@ class GANTask:
         shape = ClipShape(config.frames, config.height, config.width, info.num_classes, config.grow_from)
         self.nets = {name: net.to(device) for name, net in build(config.model, shape).items()}
         generator = self.nets["generator"]
-        self.wants_video = getattr(generator, "takes_image", False)
-        for name, needed in (("mask_l1", hasattr(generator, "streams")), ("first_frame_l1", self.wants_video)):
+        self.wants_video = self.takes_image = getattr(generator, "takes_image", False)
+        self.has_streams = hasattr(generator, "streams")
+        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if config.grow_from and not hasattr(generator, "set_growth"):
             raise UserError(f"--grow_from {config.grow_from}: {config.family} does not grow; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):
             generator.start_from(info.mean())
-        self.latent_dim = config.model.latent_dim
+        self.latent_dim = 0 if self.takes_image else config.model.latent_dim
         self.config, self.policy = config, parse_policy(config.augment)
         self.loss_d, self.loss_g = LOSSES[config.loss]
         self.phases = [
@@ -63,19 +64,26 @@ class GANTask:
         return self._discriminator(batch) if phase == "d" else self._generator(batch)
 
     def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
-        source = request.video[:, :, 0] if self.wants_video else request.latents
+        asked, generator = self._asked(request), nets["generator"]
         if not self.config.grow_from:
-            return _call(nets["generator"], source, request.labels)
+            return _call(generator, asked, request.labels)
         self._grow(nets)
-        return double(_call(nets["generator"], source, request.labels), nets["generator"].level)
+        return double(_call(generator, asked, request.labels), generator.level)
 
     def _grow(self, nets: dict[str, nn.Module]) -> None:
         for net in nets.values():
             net.set_growth(*stage(self.config, self.step))
 
+    def streams(self, nets: dict[str, nn.Module], request: Request) -> dict[str, Tensor]:
+        """The parts of what :meth:`sample` gives, by name. Only where ``has_streams`` is true."""
+        return _call(nets["generator"].streams, self._asked(request), request.labels, nets["generator"])
+
+    def _asked(self, request: Request) -> Tensor:
+        return request.video[:, :, 0] if self.takes_image else request.latents
+
     def _source(self, batch: Batch) -> Tensor:
         """What the generator makes its clips from."""
-        return batch.video[:, :, 0] if self.wants_video else batch.noise.normal("latent", self.latent_dim)
+        return batch.video[:, :, 0] if self.takes_image else batch.noise.normal("latent", self.latent_dim)
 
     def _augment(self, video: Tensor, batch: Batch, name: str) -> Tensor:
         if not self.policy:

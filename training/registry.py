@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from models import dcgan, hrvgan, keyframes
+from models import dcgan, hrvgan, keyframes, vgan
 from training.gan import GANTask
 from training.keyframe_task import KeyframeTask
 
@@ -21,5 +21,7 @@ FAMILIES = {
     "dcgan": Family(dcgan.DCGANConfig, partial(GANTask, build=dcgan.build)),
     "hrvgan": Family(hrvgan.HRVGANConfig, partial(GANTask, build=hrvgan.build)),
     "keyframes": Family(keyframes.KeyframesConfig, KeyframeTask),
+    "vgan": Family(vgan.VGANConfig, partial(GANTask, build=vgan.build)),
+    "vgan_conditional": Family(vgan.VGANConditionalConfig, partial(GANTask, build=vgan.build_conditional)),
 }
 MODELS = {name: family.config for name, family in FAMILIES.items()}

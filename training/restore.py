@@ -30,6 +30,7 @@ class Sampler:
         self._task.step = self.step  # how far its networks have grown
         self.wants_video = self._task.wants_video
         self.takes_labels = any(getattr(net, "takes_labels", False) for net in self._task.nets.values())
+        self.takes_image, self.has_streams = (getattr(self._task, name, False) for name in ("takes_image", "has_streams"))
         self.latent_dim, self.device, self.dtype = self._task.latent_dim, device, dtype
 
     def latents(self, num: int, seed: int, start: int = 0) -> Tensor:
@@ -41,6 +42,13 @@ class Sampler:
         (B, 3, T, H, W) where the family takes them."""
         with hardware.autocast(self.dtype, self.device):
             return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
+
+    def streams(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> dict[str, Tensor]:
+        """What :meth:`sample` would give, as "film", and the parts it is made of by name, (B, 1 or 3, T, H, W). Only with ``has_streams``."""
+        nets = self._task.nets
+        with hardware.autocast(self.dtype, self.device), samples.evaluating(nets) as device:
+            parts = self._task.streams(nets, Request(latents, labels, video).to(device))
+            return {name: part.float().cpu() for name, part in parts.items()}
 
 
 def load_sampler(path: str | Path, device: str = "auto", precision: str = "auto") -> Sampler:

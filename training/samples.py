@@ -1,6 +1,7 @@
 """Pictures and films of a run: real clips, fixed-latent samples, curves."""
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,19 +34,23 @@ def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, nam
     return Request(latents(number, task.latent_dim, seed, name=name), labels[:number], video)
 
 
-@torch.no_grad()
-def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> Tensor:
-    """(B, 3, T, H, W) on the CPU, in parts of ``batch_size``, by networks in evaluation mode."""
-    device = next(next(iter(nets.values())).parameters()).device
+@contextmanager
+def evaluating(nets: dict):
+    """Networks in evaluation mode and without gradients for as long as the context lasts. Gives the device they live on."""
     training = {name: net.training for name, net in nets.items()}
     for net in nets.values():
         net.eval()
-    parts = []
-    for at in range(0, len(request.latents), batch_size):
-        parts.append(task.sample(nets, request[at:at + batch_size].to(device)).float().cpu())
+    with torch.no_grad():
+        yield next(next(iter(nets.values())).parameters()).device
     for name, net in nets.items():
         net.train(training[name])
-    return torch.cat(parts)
+
+
+def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> Tensor:
+    """(B, 3, T, H, W) on the CPU, in parts of ``batch_size``, by networks in evaluation mode."""
+    with evaluating(nets) as device:
+        return torch.cat([task.sample(nets, request[at:at + batch_size].to(device)).float().cpu()
+                          for at in range(0, len(request.latents), batch_size)])
 
 
 def real_clips(dataset: VideoDataset, number: int, seed: int) -> Tensor:

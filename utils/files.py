@@ -68,3 +68,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def writable_folder(output: Path) -> Path:
+    """``--output``, a folder that exists or can be made. UserError now and not after an hour's work if it cannot be written."""
+    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--output {output}: {nearest} is a file; give a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--output {output}: no permission to write to {nearest}; choose another folder")
+    return output

@@ -1,0 +1,48 @@
+"""Predictions against what came: closed forms, and the baseline beside them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from metrics.prediction import STILL, compare_predictions
+from metrics.registry import choose
+from metrics.sets import Crowd
+
+
+def clips(numbers: torch.Tensor) -> torch.Tensor:
+    """Clip n is grey: its frame t has the level 10 n + 3 t."""
+    levels = 10 * numbers.view(-1, 1) + 3 * torch.arange(4)
+    return levels.view(-1, 4, 1, 1, 1).expand(-1, -1, 16, 16, 3).to(torch.uint8)
+
+
+CROWD = Crowd("grey", clips, 12, np.arange(12))
+
+
+def psnr(error: float) -> float:
+    return 20 * math.log10(255 / error)
+
+
+def test_only_predicted_frames_count_and_the_baseline_stands_still():
+    predict = lambda real: (real[:, :1].int() + 2 * torch.arange(4).view(1, 4, 1, 1, 1)).to(torch.uint8)  # too slow by 1 a frame
+    found = compare_predictions(choose("psnr,ssim"), CROWD, predict, 10, seed=3, batch_size=4)
+    assert found.scores["psnr"].value == pytest.approx(sum(map(psnr, (1, 2, 3))) / 3)
+    assert found.scores["psnr"].parts == {STILL: pytest.approx(sum(map(psnr, (3, 6, 9))) / 3)}
+    assert (found.clips, found.clip_frames) == (10, 4) and {side: len(frames) for side, frames in found.shown.items()} == {"real": 8, "predicted": 8}
+    (result, other), notes = found.results(choose("psnr,ssim"), dict.fromkeys(("fake", "split", "frame_skip", "fps", "height", "width", "resize", "precision")), {})
+    assert result.protocol.clip_frames == 30 and result.protocol.settings == {"compared": "frames 2 to 4 of each clip, predicted from its first"}
+    assert other.score.value > other.score.parts[STILL] and not notes
+
+
+def test_a_perfect_prediction_and_a_still_scene_are_told_apart():
+    found = compare_predictions(choose("psnr"), CROWD, lambda real: real, 10)
+    assert found.scores["psnr"].value is None and found.scores["psnr"].parts[STILL] == pytest.approx(sum(map(psnr, (3, 6, 9))) / 3)
+    assert found.scores["psnr"].note.startswith("30 of 30 frames equal")
+    still = Crowd("still", lambda numbers: clips(numbers)[:, :1].expand(-1, 4, -1, -1, -1), 12, np.arange(12))
+    assert compare_predictions(choose("psnr"), still, lambda real: real + 1, 10).scores["psnr"].parts == {STILL: None}
+
+
+def test_the_first_frame_is_all_that_may_be_seen_and_shapes_must_agree():
+    with pytest.raises(ValueError, match="predictions are"):
+        compare_predictions(choose("psnr"), CROWD, lambda real: real[:, :2], 10)
