@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from models import dcgan
+from models import dcgan, mlp_gan
 from training.gan import GANTask
 
 
@@ -18,5 +18,6 @@ class Family:
 
 FAMILIES = {
     "dcgan": Family(dcgan.DCGANConfig, partial(GANTask, build=dcgan.build)),
+    "mlp_gan": Family(mlp_gan.MLPGANConfig, partial(GANTask, build=mlp_gan.build)),
 }
 MODELS = {name: family.config for name, family in FAMILIES.items()}
