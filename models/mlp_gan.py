@@ -9,6 +9,7 @@ from math import ceil
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import BatchNorm, MinibatchStd
@@ -17,6 +18,8 @@ from utils.errors import UserError
 
 # Most weights of one piece: 256 MiB in float32.
 PIECE = 2**26
+# Pixels from one independent value of a smooth filter to the next.
+SMOOTH = 8
 
 
 @dataclass
@@ -41,8 +44,9 @@ class MLPGANConfig:
     """Dropout after each activation of the discriminator."""
     d_minibatch_std: bool = True
     """Show the discriminator the variety of the batch."""
-    init: Literal["he", "torch"] = "he"
-    """Initial weights: He et al. 2015 with zero biases; or PyTorch's own for a linear layer."""
+    init: Literal["smooth", "he", "torch"] = "smooth"
+    """Initial weights: He et al. 2015 with zero biases; the same with discriminator filters that vary smoothly over the frame, without which
+    the generator learns their noise; or PyTorch's own for a linear layer."""
 
     def check(self) -> None:
         """UserError unless every size is positive."""
@@ -81,9 +85,10 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.paint = Dense(inputs, 3 * height * width)
         _initialise(self, config.init)
+        if config.init == "smooth":
+            _scale(self.paint, 0.01)
         if config.g_mean:
             self.register_buffer("mean", torch.zeros(3 * height * width))
-            _scale(self.paint, 0.1)
 
     def start_from(self, mean: Tensor) -> None:
         """``mean``: the training frames' mean (3, height, width) in [-1, 1]. Only with ``g_mean``."""
@@ -110,9 +115,12 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.verdict = Dense(inputs, 1)
         _initialise(self, config.init)
-        if config.init == "he":
+        if config.init != "torch":
             # Large first verdicts would throw the generator far off before it has learnt anything.
             _scale(self.verdict, 0.1)
+        if config.init == "smooth":
+            for piece in self.layers[1].pieces:
+                _smooth(piece.weight, height, width)
 
     def forward(self, video: Tensor) -> Tensor:
         return self.verdict(self.layers(video)).squeeze(1)
@@ -126,10 +134,19 @@ def _norm(kind: str, size: int) -> list[nn.Module]:
 
 def _initialise(network: nn.Module, kind: str) -> None:
     """PyTorch has given its own initial weights already."""
-    for module in network.modules() if kind == "he" else ():
+    for module in network.modules() if kind != "torch" else ():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_normal_(module.weight, a=0.2)
             nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def _smooth(filters: Tensor, height: int, width: int) -> None:
+    """Replace ``filters`` (N, 3 height width) by random ones of the same spread that vary over ``SMOOTH`` pixels."""
+    spread = filters.std()
+    coarse = torch.randn(len(filters), 3, ceil(height / SMOOTH) + 1, ceil(width / SMOOTH) + 1, device=filters.device)
+    fine = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True).flatten(1)
+    filters.copy_(fine * (spread / fine.std()))
 
 
 def _scale(layer: Dense, factor: float) -> None:
