@@ -57,6 +57,7 @@ def memory(out: Path, *arguments: str, steps: int = 3) -> dict:
     """Peaks of ``steps`` training steps with a checkpoint at their end, and of one more step from that checkpoint."""
     command = [*PUBLISHED, *QUIET, "--out", str(out), "--log_every", "1", *arguments]
     trained = run("train.py", *command, "--steps", str(steps))
+    print(json.dumps(trained), flush=True)
     resumed = run("train.py", *command, "--steps", str(steps + 1), "--keep", "1")
     told = rows(out)
     return {"peak_gib": trained["peak_gib"], "peak_gib_resumed": resumed["peak_gib"],

@@ -57,6 +57,7 @@ class AdamLean(Optimizer):
     def load_state_dict(self, state_dict: dict) -> None:
         """As of any optimiser, but state keeps its own type: PyTorch would turn bfloat16 into the parameter's."""
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        self.state.clear()
         for index, entry in state_dict["state"].items():
             parameter = parameters[index]
             self.state[parameter] = {name: value if name == "step" else value.to(parameter.device) for name, value in entry.items()}

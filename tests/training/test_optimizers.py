@@ -190,3 +190,5 @@ def test_the_state_keeps_its_own_types_when_loaded(tmp_path):
     checkpoint.load_optimizers({"g": again}, checkpoint.read_tensors(path, "optimizer"))
     for name, value in optimizer.state[weight].items():
         assert again.state[weight][name].dtype == value.dtype and torch.equal(again.state[weight][name], value)
+    again.load_state_dict({**again.state_dict(), "state": {}})  # what a checkpoint from before the first step holds
+    assert not again.state
