@@ -4,8 +4,8 @@
     python -m benchmarks.mlp_memory --full     # the 256x256 pair of 1,632 million weights too: up to 16 GiB of memory, 10 GB of disk
 
 Memory is the operating system's: the peak resident size (``ru_maxrss``) of a process ``python train.py`` that makes a few steps, writes a
-checkpoint and ends, and of one that reads it and goes on. Each row of the table takes one saving away or adds a cost. Both optimisers
-train the same small pair with the same settings, and sliced Wasserstein distances are taken by ``evaluate.py``.
+checkpoint and ends, and of one that reads it and goes on. Each entry takes one saving away or adds a cost. For the comparison both
+optimisers train the same small pair on the same batches and latents, from the same initial weights.
 """
 
 import argparse
@@ -17,10 +17,20 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import describe, summary
+from configs.cli import parse
+from configs.schema import TrainConfig
+from data.batches import Batches
+from metrics.protocol import to_uint8
+from metrics.swd import Patches, swd
+from training import samples
+from training.ema import Averaged
+from training.registry import MODELS
+from training.setup import prepare
+from training.step import run_phase
+from training.task import Request
 from utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-QUIET = ["--tensorboard", "false", "--samples", "4"]
 FEW_VIDEOS = ["--data", "synthetic:num_videos=8,frames=12"]
 PUBLISHED = ["--config", "configs/faithful/mlp_gan.yaml", *FEW_VIDEOS, "--samples", "1", "--sample_every", "1000"]
 MIDDLE = ["--height", "128", "--width", "128", "--model.widths", "[512,1024,2048]"]
@@ -34,8 +44,8 @@ MEMORY = {
     "adam, float32": ["--precision", "fp32", "--optimizer", "adam"],
 }
 SMALL = ["--family", "mlp_gan", "--data", "synthetic:num_videos=8", "--height", "32", "--width", "32", "--batch_size", "32", "--r1", "0.5",
-         "--penalty_every", "4", "--lr", "5e-4", "--warmup", "50", "--beta2", "0.99", "--ema", "0.99", "--model.widths", "[128,256]",
-         "--model.g_mean", "false", "--log_every", "10", "--sample_every", "100000"]
+         "--penalty_every", "4", "--lr", "5e-4", "--beta2", "0.99", "--ema", "0.99", "--model.widths", "[128,256]", "--precision", "fp32"]
+COMPARED = 256  # frames on each side of a sliced Wasserstein distance
 
 
 def run(script: str, *arguments: str) -> dict:
@@ -55,9 +65,8 @@ def rows(out: Path) -> list[dict]:
 
 def memory(out: Path, *arguments: str, steps: int = 3) -> dict:
     """Peaks of ``steps`` training steps with a checkpoint at their end, and of one more step from that checkpoint."""
-    command = [*PUBLISHED, *QUIET, "--out", str(out), "--log_every", "1", *arguments]
+    command = [*PUBLISHED, "--tensorboard", "false", "--out", str(out), "--log_every", "1", *arguments]
     trained = run("train.py", *command, "--steps", str(steps))
-    print(json.dumps(trained), flush=True)
     resumed = run("train.py", *command, "--steps", str(steps + 1), "--keep", "1")
     told = rows(out)
     return {"peak_gib": trained["peak_gib"], "peak_gib_resumed": resumed["peak_gib"],
@@ -65,24 +74,42 @@ def memory(out: Path, *arguments: str, steps: int = 3) -> dict:
             "checkpoint_gib": round(sum(path.stat().st_size for path in (out / "checkpoints").glob("*/*")) / 2**30, 2)}
 
 
-def follow(folder: Path, seeds: int, steps: int) -> dict:
-    """Both optimisers on the same small pair, with and without a first moment: loss curves and final distances."""
-    found: dict[str, dict] = {}
+def follow(seeds: int, steps: int) -> dict:
+    """Both optimisers on the same small pair, with and without a first moment: loss curves and final distances, means over seeds."""
+    found = {}
     for beta1 in ("0", "0.5"):
         for optimizer in ("adam", "adam_lean"):
-            curves, distances = [], []
+            ends = []
             for seed in range(seeds):
-                out = folder / f"{optimizer}_{beta1}_{seed}"
-                run("train.py", *SMALL, *QUIET, "--out", str(out), "--optimizer", optimizer, "--beta1", beta1, "--seed", str(seed), "--steps", str(steps))
-                run("evaluate.py", "--checkpoint", str(out), "--metrics", "swd_color", "--num_samples", "256", "--output", str(out / "evaluation"))
-                curves.append(rows(out))
-                distances.append(json.loads((out / "evaluation" / "metrics.json").read_text())["results"][0]["value"])
-            last = [row for curve in curves for row in curve[-len(curve) // 4:]]
+                config = parse(TrainConfig, [*SMALL, "--optimizer", optimizer, "--beta1", beta1, "--seed", str(seed)], models=MODELS)
+                ends.append(train_small(config, steps))
+            last = {name: [sum(curve[name][-steps // 4:]) / (steps // 4) for curve, _ in ends] for name in ("d", "g")}
             found[f"{optimizer}, beta1 {beta1}"] = {
-                "swd_color": summary(distances), **{f"last_quarter_{name}": summary([row[name] for row in last]) for name in ("d/loss", "g/loss")},
-                "curve_every_50_steps": {name: [round(sum(curve[index][name] for curve in curves) / seeds, 3) for index in range(4, len(curves[0]), 5)]
-                                         for name in ("d/loss", "g/loss")}}
+                "swd_color": summary([distance for _, distance in ends]),
+                **{f"loss_{name}_last_quarter": summary(values) for name, values in last.items()},
+                **{f"loss_{name}_every_{steps // 10}_steps": [
+                    round(sum(sum(curve[name][at:at + steps // 10]) for curve, _ in ends) / len(ends) / (steps // 10), 3)
+                    for at in range(0, steps, steps // 10)] for name in ("d", "g")}}
     return found
+
+
+def train_small(config: TrainConfig, steps: int) -> tuple[dict[str, list[float]], float]:
+    """Losses of each phase, and SWD x 1000 (colours by the real side) of the averaged generator's frames at the end."""
+    setup = prepare(config)
+    task, average = setup.task, Averaged({"generator": setup.task.nets["generator"]}, config.ema)
+    batches, curve = Batches(setup.dataset, config.batch_size, config.seed), {"d": [], "g": []}
+    for step in range(1, steps + 1):
+        for phase in task.phases:
+            values = run_phase(task, phase, batches.at(step - 1), config, step=step, repeat=0, device=setup.device, dtype=setup.dtype)
+            curve[phase.name].append(values["loss"].item())
+        average.update(task.nets, step)
+    batches.close()
+    latents = samples.latents(COMPARED, task.latent_dim, config.seed)
+    sides = [samples.real_clips(setup.dataset, COMPARED, config.seed), to_uint8(samples.generate(task, average.nets, Request(latents)))]
+    patches = [Patches(), Patches()]
+    for side, clips in zip(patches, sides):
+        side.update(clips)
+    return curve, swd(*patches, normalise="real").value
 
 
 def main() -> None:
@@ -101,7 +128,7 @@ def main() -> None:
         folder = Path(name)
         if "follow" in parts:
             result["small_pair"] = {"settings": " ".join(SMALL), "steps": given.steps, "seeds": given.seeds,
-                                    **follow(folder, given.seeds, given.steps)}
+                                    **follow(given.seeds, given.steps)}
         if "middle" in parts:
             result["middle_pair"] = {"settings": " ".join([*PUBLISHED, *MIDDLE]), **{
                 label: memory(folder / f"middle{index}", *MIDDLE, *more) for index, (label, more) in enumerate(MEMORY.items())}}
