@@ -36,8 +36,8 @@ class MLPGANConfig:
     """The same in the discriminator."""
     g_norm: Literal["batch", "layer", "none"] = "layer"
     """Normalisation after each hidden layer of the generator."""
-    d_norm: Literal["layer", "none"] = "layer"
-    """The same in the discriminator."""
+    d_norm: Literal["layer", "none"] = "none"
+    """The same in the discriminator, where layer norm hides the contrast of a frame: generated ones become far too strong."""
     g_mean: bool = True
     """Start from the mean of the training frames and learn what differs from it: a fixed camera's background is there at once."""
     d_dropout: float = 0.0
