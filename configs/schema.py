@@ -85,8 +85,8 @@ class TrainConfig:
     """First-moment decay of Adam."""
     beta2: float = 0.999
     """Second-moment decay of Adam."""
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    """Optimiser of every network."""
+    optimizer: Literal["adam", "adam_lean", "rmsprop"] = "adam"
+    """Optimiser of every network; adam_lean needs a quarter to a half of the memory, for networks of large linear layers."""
     loss: Literal["bce", "hinge", "rpgan", "wgan", "wgan_gp"] = "bce"
     """Adversarial loss: non-saturating cross-entropy, hinge, relativistic pairing, Wasserstein without or with gradient penalty."""
     gp: float = 10.0

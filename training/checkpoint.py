@@ -7,11 +7,12 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
@@ -101,13 +102,36 @@ def read_state(checkpoint: Path) -> dict:
     return state
 
 
-def read_tensors(checkpoint: Path, group: str) -> dict[str, torch.Tensor]:
-    """One safetensors file of a checkpoint, on the CPU; UserError when it is missing or cut short."""
-    path = checkpoint / f"{group}.safetensors"
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(_unreadable(path, error)) from None
+class Stored(Mapping):
+    """The tensors of a safetensors file by name, on the CPU, each read when it is asked for: nothing is kept."""
+
+    def __init__(self, path: Path):
+        """UserError when the file is missing or cut short."""
+        self._path = path
+        with self._open() as file:
+            self._names = list(file.keys())
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        # Opened anew for each: what has been read of a mapped file counts as this process's memory until the file is closed.
+        with self._open() as file:
+            return file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _open(self) -> safe_open:
+        try:
+            return safe_open(self._path, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise UserError(_unreadable(self._path, error)) from None
+
+
+def read_tensors(checkpoint: Path, group: str) -> Stored:
+    """One safetensors file of a checkpoint; UserError when it is missing or cut short."""
+    return Stored(checkpoint / f"{group}.safetensors")
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -135,14 +159,20 @@ def net_tensors(nets: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
     return {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
 
 
-def load_nets(nets: dict[str, nn.Module], tensors: dict[str, torch.Tensor], where: Path) -> None:
-    """The inverse of :func:`net_tensors`; UserError when names or shapes do not fit."""
+@torch.no_grad()
+def load_nets(nets: dict[str, nn.Module], tensors: Mapping[str, torch.Tensor], where: Path) -> None:
+    """The inverse of :func:`net_tensors`, one tensor at a time; UserError when names or shapes do not fit."""
     for name, net in nets.items():
-        own = {key.removeprefix(name + "."): value for key, value in tensors.items() if key.startswith(name + ".")}
-        try:
-            net.load_state_dict(own)
-        except RuntimeError as error:
-            raise UserError(f"{where}: does not fit the network {name!r}: {str(error).splitlines()[-1].strip()}") from None
+        own = {f"{name}.{key}": value for key, value in net.state_dict().items()}
+        stored = {key for key in tensors if key.startswith(name + ".")}
+        if own.keys() != stored:
+            odd = ", ".join(sorted(own.keys() ^ stored)[:3])
+            raise UserError(f"{where}: does not fit the network {name!r}: {odd} in only one of the two")
+        for key, value in own.items():
+            found = tensors[key]
+            if found.shape != value.shape:
+                raise UserError(f"{where}: does not fit the network {name!r}: {key} is {tuple(found.shape)} there, {tuple(value.shape)} here")
+            value.copy_(found)
 
 
 def optimizer_tensors(optimizers: dict[str, Optimizer]) -> dict[str, torch.Tensor]:
@@ -151,15 +181,16 @@ def optimizer_tensors(optimizers: dict[str, Optimizer]) -> dict[str, torch.Tenso
             for index, entry in optimizer.state_dict()["state"].items() for key, value in entry.items()}
 
 
-def load_optimizers(optimizers: dict[str, Optimizer], tensors: dict[str, torch.Tensor]) -> None:
+def load_optimizers(optimizers: dict[str, Optimizer], tensors: Mapping[str, torch.Tensor]) -> None:
     """The inverse of :func:`optimizer_tensors`. Learning rates come from the config, not from here."""
     for name, optimizer in optimizers.items():
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, torch.Tensor]] = {}
-        for full, value in tensors.items():
+        for full in tensors:
             owner, index, key = full.rsplit(".", 2)
             if owner == name:
                 # Moments must lie in memory as their parameter does: fused kernels walk both with one pointer.
-                like = parameters[int(index)]
-                state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+                like, value = parameters[int(index)], tensors[full]
+                same = value.shape == like.shape
+                state.setdefault(int(index), {})[key] = torch.empty_like(like, dtype=value.dtype).copy_(value) if same else value.clone()
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -49,11 +49,12 @@ def _measure(setup: Setup, batches: Batches) -> tuple[float, str]:
 
 
 def _state_bytes(setup: Setup) -> int:
-    """Weights, gradients and two moments per trained parameter, and the averaged copies, all float32."""
+    """Weights, the moments that the optimisers hold after the steps just made, and the averaged copies."""
     nets = setup.task.nets
-    trained = sum(parameter.numel() for net in nets.values() for parameter in net.parameters())
-    averaged = sum(parameter.numel() for name in setup.task.ema for parameter in nets[name].parameters())
-    return 4 * (4 * trained + averaged)
+    tensors = [value for net in nets.values() for value in net.parameters()]
+    tensors += [value for phase in setup.task.phases for state in phase.optimizer.state.values() for value in state.values()]
+    tensors += [value for name in setup.task.ema if setup.config.ema for value in nets[name].parameters()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _clock(seconds: float) -> str:

@@ -48,7 +48,7 @@ class Loop:
 
     def __init__(self, config: TrainConfig, setup: Setup, folder: RunFolder | None):
         self.config, self.setup, self.folder, self.task = config, setup, folder, setup.task
-        self.ema = Averaged({name: self.task.nets[name] for name in self.task.ema}, config.ema)
+        self.ema = Averaged({name: self.task.nets[name] for name in self.task.ema if config.ema}, config.ema)
         self.shown_nets = {**self.task.nets, **self.ema.nets}
         self.watch = Watch(config.alarm_patience, config.alarm_after)
         self.step, self.lr_scale, self.rollbacks, self.alarms = 0, 1.0, 0, []

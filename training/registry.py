@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from models import dcgan, hrvgan, keyframes, vgan
+from models import dcgan, hrvgan, keyframes, mlp_gan, vgan
 from training.gan import GANTask
 from training.keyframe_task import KeyframeTask
 
@@ -23,5 +23,6 @@ FAMILIES = {
     "keyframes": Family(keyframes.KeyframesConfig, KeyframeTask),
     "vgan": Family(vgan.VGANConfig, partial(GANTask, build=vgan.build)),
     "vgan_conditional": Family(vgan.VGANConditionalConfig, partial(GANTask, build=vgan.build_conditional)),
+    "mlp_gan": Family(mlp_gan.MLPGANConfig, partial(GANTask, build=mlp_gan.build)),
 }
 MODELS = {name: family.config for name, family in FAMILIES.items()}

@@ -46,7 +46,8 @@ def prepare(config: TrainConfig) -> Setup:
     if (share.stop - share.start) % config.accumulate:
         raise UserError(f"--accumulate {config.accumulate} does not divide the {share.stop - share.start} clips that each of the "
                         f"{distributed.world_size()} processes gets of --batch_size {config.batch_size}")
-    build_task(config, DataInfo())  # a size that does not fit is told before the videos are read
+    with torch.device("meta"):  # a size that does not fit is told before the videos are read
+        build_task(config, DataInfo(), torch.device("meta"))
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset))
     return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
