@@ -18,10 +18,20 @@ FOLDER = Path(configs.__file__).parent
 RECIPES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
 STEPS = 12
 # What makes each family's networks small; everything else is the recipe's own.
+VGAN = ["--height", "16", "--width", "32", "--frames", "4", "--model.g_width", "4", "--model.d_width", "4", "--model.max_width", "8",
+        "--model.depth", "2", "--model.time_depth", "1"]
 SMALL = {
     "dcgan": ["--height", "32", "--width", "64", "--model.g_width", "4", "--model.d_width", "4"],
     "keyframes": ["--height", "32", "--width", "32", "--model.ae_width", "4", "--model.flow_width", "4", "--model.crop", "null"],
+    "hrvgan": ["--height", "32", "--width", "32", "--frames", "4", "--model.g_width", "4", "--model.d_width", "4", "--model.max_width", "8"],
+    "mlp_gan": ["--height", "16", "--width", "24", "--model.widths", "[8,12]"],
+    "vgan": VGAN,
+    "vgan_conditional": VGAN,
 }
+
+
+def family(recipe: str) -> str:
+    return yaml.safe_load((FOLDER / recipe).read_text())["family"]
 
 
 def settings(recipe: str) -> list[str]:
@@ -43,10 +53,12 @@ def test_recipe_on_synthetic_videos(recipe, runner, tmp_path):
     interrupt(runner.start("--out", broken, settings=settings(recipe)), broken, after=STEPS // 2)
     runner.train("--out", broken, settings=settings(recipe))
     assert outcome(broken) == outcome(straight)
-    source = {}
-    if yaml.safe_load((FOLDER / recipe).read_text())["family"] == "keyframes":  # makes films from films
-        source = {"input": str(write_film(tmp_path / "source.mp4", moving(10))), "factor": 2}
-    film = generate_video(20, 12, tmp_path / "film.mp4", straight, **source)
+    asked = {}
+    if family(recipe) == "keyframes":  # makes films from films
+        asked = {"input": str(write_film(tmp_path / "source.mp4", moving(10))), "factor": 2}
+    elif family(recipe) == "vgan_conditional":
+        asked = {"image": str(straight / "reals.png")}
+    film = generate_video(20, 12, tmp_path / "film.mp4", straight, **asked)
     with av.open(str(film)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 20
     assert evaluated(straight, tmp_path / "report")["score"]["value"] > 0
