@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.dcgan import check_size
 from models.growth import Growing, check_levels, double, fade, halve
-from models.layers import BatchNorm, MinibatchStd
+from models.layers import BatchNorm, Conv3d, MinibatchStd
 from models.shape import ClipShape
 from utils.errors import UserError
 
@@ -86,7 +86,7 @@ class UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], config: HRVGANConfig, condition: int):
         super().__init__()
         self.first, self.second = (Modulation(config.g_norm, channels, condition) for channels in (inputs, outputs))
-        self.conv1, self.conv2 = nn.Conv3d(inputs, outputs, 3, padding=1), nn.Conv3d(outputs, outputs, 3, padding=1)
+        self.conv1, self.conv2 = Conv3d(inputs, outputs, 3, padding=1), Conv3d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         self.stride, self.mode = stride, config.g_upsample
 
@@ -103,7 +103,7 @@ class Paint(nn.Module):
 
     def __init__(self, channels: int, config: HRVGANConfig, condition: int):
         super().__init__()
-        self.modulate, self.conv = Modulation(config.g_norm, channels, condition), nn.Conv3d(channels, 3, 3, padding=1)
+        self.modulate, self.conv = Modulation(config.g_norm, channels, condition), Conv3d(channels, 3, 3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         return torch.tanh(self.conv(self.modulate(x, condition)))
@@ -145,7 +145,7 @@ class DownBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], kind: str):
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv3d(inputs, inputs, 3, padding=1), nn.Conv3d(inputs, outputs, 3, padding=1)
+        self.conv1, self.conv2 = Conv3d(inputs, inputs, 3, padding=1), Conv3d(inputs, outputs, 3, padding=1)
         self.norm = nn.Identity() if kind == "none" else nn.GroupNorm(1 if kind == "layer" else gcd(4, inputs), inputs)
         self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False)
         self.stride = stride
