@@ -32,6 +32,10 @@ DATA = "synthetic:num_videos=32,frames=48"
 # The published sizes need a GPU; both recipes of a family get the same smaller ones. Widths stay each recipe's own unless named here.
 SIZES = {
     "dcgan": ["--height", "64", "--width", "64", "--batch_size", "32"],
+    "mlp_gan": ["--height", "64", "--width", "64", "--batch_size", "32", "--model.widths", "[256,512,1024]"],
+    "vgan": ["--height", "32", "--width", "32", "--frames", "16", "--batch_size", "16", "--model.depth", "3", "--model.time_depth", "3"],
+    "hrvgan": ["--height", "32", "--width", "32", "--frames", "8", "--batch_size", "16", "--grow_from", "0"],
+    "keyframes": ["--height", "64", "--width", "64", "--frames", "7", "--batch_size", "8", "--model.crop", "null"],
 }
 RECIPES = {"recommended": "configs/{}.yaml", "published": "configs/faithful/{}.yaml"}
 
