@@ -109,9 +109,11 @@ class Stored(Mapping):
         """UserError when the file is missing or cut short."""
         self._path = path
         with self._open() as file:
-            self._names = list(file.keys())
+            self._names = dict.fromkeys(file.keys())
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._names:
+            raise KeyError(name)
         # Opened anew for each: what has been read of a mapped file counts as this process's memory until the file is closed.
         with self._open() as file:
             return file.get_tensor(name)
