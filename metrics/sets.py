@@ -81,7 +81,7 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, *, num_sa
         result.notes.append("too few real clips to compare reals with reals")
     elif len(floor[0]) < count:
         result.notes.append(f"real vs real with {len(floor[0])} clips a side, not {count}, which makes it larger: too few "
-                            f" real clips without common frames")
+                            f"real clips without common frames")
     return result
 
 
