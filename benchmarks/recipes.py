@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.machine import describe
 from evaluate import EvaluateConfig, measure_model
@@ -79,7 +80,7 @@ def curve(out: Path, rows: list[dict], samples: int) -> list[dict]:
 def strip(path: Path, columns: int = 8) -> np.ndarray:
     """The same latents of every checkpoint's generator: uint8 rows of frames; of clips the first, middle and last frame."""
     sampler = load_sampler(path)
-    clips = images.to_uint8(sampler.sample(sampler.latents(columns, 0), None))
+    clips = images.to_uint8(sampler.sample(sampler.latents(columns, 0), torch.arange(columns) % sampler.num_classes))
     times = sorted({0, clips.shape[1] // 2, clips.shape[1] - 1})
     return np.concatenate([images.grid(clips[:, place], columns) for place in times])
 
