@@ -29,7 +29,8 @@ class VideoDataset(torch.utils.data.Dataset):
 
     ``data`` is anything :func:`data.layouts.find_sources` takes, or ``synthetic``. Frames are thinned by ``frame_skip`` k (keep
     every k-th), by ``fps`` f (by time stamps), or by ``max_frames`` N (the skip whose total over all videos lands nearest N).
-    ``fit`` is crop, pad or stretch. ``stabilize`` takes the camera's motion out (see :mod:`data.stabilize`). ``storage`` says where the frames live: on disk, in memory, on ``device``, or chosen by size.
+    ``fit`` is crop, pad or stretch. ``stabilize`` takes the camera's motion out (see :mod:`data.stabilize`). ``storage`` says where
+    the frames live: on disk, in memory, on ``device``, or chosen by size.
 
     ``report`` is the health of the videos; ``classes`` their names ([] if the folders name none: all labels are 0); ``fps`` the
     rate of the kept frames; ``num_frames`` their number; ``fingerprint`` is equal only for the same clips in the same order.
