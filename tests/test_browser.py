@@ -37,14 +37,23 @@ function quarters() {
   return means;
 }
 
+// `seeked` says that the new frame is decoded; on a busy machine the old one may still be shown. So the frame itself is
+// waited for, which needs every seek to go to another frame than the one shown.
 function seek(index) {
-  return new Promise(done => { film.onseeked = () => done(quarters()); film.currentTime = (index + 0.5) / FPS; });
+  return new Promise(done => {
+    const shown = (_, {mediaTime}) => {
+      if (Math.abs(mediaTime * FPS - index) < 0.5) done(quarters());
+      else film.requestVideoFrameCallback(shown);
+    };
+    film.requestVideoFrameCallback(shown);
+    film.currentTime = (index + 0.5) / FPS;
+  });
 }
 
 film.onloadeddata = async () => {
   const report = {readyState: film.readyState, duration: film.duration, frames: {}};
   [report.width, report.height] = [film.videoWidth, film.videoHeight];
-  for (const index of [0, 29, 13]) report.frames[index] = await seek(index);
+  for (const index of [13, 29, 0]) report.frames[index] = await seek(index);
   film.currentTime = 0;
   film.onended = () => send({...report, played: film.played.end(film.played.length - 1)});
   film.play();
@@ -113,7 +122,7 @@ def test_chromium_plays_the_film(tmp_path):
     assert (report["width"], report["height"]) == (WIDTH + 1, HEIGHT)
     assert report["duration"] == pytest.approx(COUNT / FPS, abs=0.002)
     assert report["played"] == pytest.approx(COUNT / FPS, abs=0.05)
-    for index in (0, 29, 13):
+    for index in (13, 29, 0):
         written = frame(index)[[HEIGHT // 4, HEIGHT * 3 // 4]][:, [WIDTH // 4, WIDTH * 3 // 4]].reshape(4, 3)
         difference = np.abs(np.array(report["frames"][str(index)]) - written).max(axis=0)
         # Chromium without a GPU converts by libyuv, whose 8-bit factor for blue is 2.0 where BT.709 has 2.11: up to
