@@ -28,7 +28,7 @@ class Interpolator(nn.Module):
         widths = [width + width * level // 2 for level in range(levels)]
         self.levels = levels
         self.encoder = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(before, here, 3, 2, 1), nn.PReLU(here), nn.Conv2d(here, here, 3, 1, 1), nn.PReLU(here))
+            nn.Sequential(nn.Conv2d(before, here, 3, 2, 1), _active(), nn.Conv2d(here, here, 3, 1, 1), _active())
             for before, here in zip([3, *widths], widths))
         self.decoders = nn.ModuleList(_Decoder(here, above) for here, above in zip(widths, [*widths[1:], 0]))
         self.synthesis = _Synthesis(width)
@@ -71,8 +71,8 @@ class _Decoder(nn.Module):
     def __init__(self, width: int, above: int):
         super().__init__()
         candidates = (2 * RADIUS + 1) ** 2
-        self.body = nn.Sequential(nn.Conv2d(candidates + 2 + 4 + 1 + 2 * width + above, 2 * width, 3, 1, 1), nn.PReLU(2 * width),
-                                  nn.Conv2d(2 * width, 2 * width, 3, 1, 1), nn.PReLU(2 * width))
+        self.body = nn.Sequential(nn.Conv2d(candidates + 2 + 4 + 1 + 2 * width + above, 2 * width, 3, 1, 1), _active(),
+                                  nn.Conv2d(2 * width, 2 * width, 3, 1, 1), _active())
         self.hidden = nn.Conv2d(2 * width, width, 3, 1, 1)
         self.motion = nn.Conv2d(2 * width, 5, 3, 1, 1)
         nn.init.zeros_(self.motion.weight)
@@ -106,8 +106,8 @@ class _Synthesis(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(4 * 3 + 2 + width, 2 * width, 3, 1, 1), nn.PReLU(2 * width),
-                                  nn.Conv2d(2 * width, 2 * width, 3, 1, 1), nn.PReLU(2 * width))
+        self.body = nn.Sequential(nn.Conv2d(4 * 3 + 2 + width, 2 * width, 3, 1, 1), _active(),
+                                  nn.Conv2d(2 * width, 2 * width, 3, 1, 1), _active())
         self.out = nn.Conv2d(2 * width, 4 + 3, 3, 1, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -129,6 +129,10 @@ class _Synthesis(nn.Module):
         frame = moves * (mixed + residual) + (1 - moves) * ((1 - time) * first + time * second)
         return {"frame": frame, "flow0": flow0, "flow1": flow1, "mask": weights[:, :1] + weights[:, 2:3],
                 "residual": moves * residual}
+
+
+def _active() -> nn.Module:
+    return nn.LeakyReLU(0.1, inplace=True)
 
 
 def _moves(first: Tensor, second: Tensor) -> Tensor:

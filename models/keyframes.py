@@ -4,6 +4,7 @@ The published ones are github.com/Aurits/video_generation_project's: an autoenco
 interpolator of three convolutions, kept to measure ours against.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +51,8 @@ class KeyframesConfig:
 class Autoencoder(nn.Module):
     """A frame of any size <-> a code of one byte per value.
 
-    ``downsampling``: a power of two; ``channels`` of the code; ``width`` of the widest feature map, which doubles once.
+    It begins as the lowest frequencies of a block cosine transform, as JPEG keeps them, and learns that and all that convolutions can add.
+    ``downsampling``: a power of two, the side of a block; ``channels`` of the code; ``width`` of the widest feature map, which doubles once.
     """
 
     def __init__(self, width: int = 48, downsampling: int = 8, channels: int = 16):
@@ -67,6 +69,15 @@ class Autoencoder(nn.Module):
             up = [_Residual(here), nn.Conv2d(here, 4 * before, 3, 1, 1), nn.PixelShuffle(2), *up]
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], channels, 1))
         self.decoder = nn.Sequential(nn.Conv2d(channels, widths[-1], 3, 1, 1), _Residual(widths[-1]), *up)
+        self.transform = nn.Conv2d(3, channels, downsampling, downsampling, bias=False)
+        self.inverse = nn.ConvTranspose2d(channels, 3, downsampling, downsampling, bias=False)
+        basis, gain = cosines(downsampling, channels)
+        with torch.no_grad():
+            self.transform.weight.copy_(basis * gain)
+            self.inverse.weight.copy_(basis / gain)
+            for last in (self.encoder[-1], up[-2]):
+                last.weight.zero_()
+                last.bias.zero_()
 
     @property
     def kept(self) -> float:
@@ -76,13 +87,16 @@ class Autoencoder(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, channels, ceil(H / downsampling), ceil(W / downsampling)), multiples of 1/127 in [-1,
         1]. Rounding passes the gradient on as it is (Theis et al. 2017, arXiv 1703.00395, section 2.1)."""
-        code = torch.tanh(self.encoder(pad_to(frames, self.downsampling)).float())
+        frames = pad_to(frames, self.downsampling)
+        code = torch.tanh(_float32(self.transform, frames) + self.encoder(frames).float())
         rounded = (code * _LEVELS).round() / _LEVELS
         return rounded.detach() + (code - code.detach())
 
     def decode(self, code: Tensor, height: int, width: int) -> Tensor:
         """The inverse, cut to ``height`` x ``width``: float32 (B, 3, height, width)."""
-        return self.decoder(code).float()[..., :height, :width]
+        most = 1 - 0.5 / _LEVELS  # beyond it atanh has no end
+        frames = _float32(self.inverse, torch.atanh(code.float().clamp(-most, most))) + self.decoder(code).float()
+        return frames[..., :height, :width]
 
     @staticmethod
     def pack(code: Tensor) -> bytes:
@@ -97,6 +111,28 @@ class Autoencoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Frames after being kept as codes: (B, 3, H, W) in about [-1, 1]."""
         return self.decode(self.encode(frames), *frames.shape[-2:])
+
+
+def cosines(side: int, number: int) -> tuple[Tensor, Tensor]:
+    """The ``number`` most telling filters (number, 3, side, side) of an orthonormal transform of RGB blocks: cosines (DCT-II) of lightness and
+    two colour differences, low frequencies first, those of colour counting double; zeros beyond 3 side^2. And for each the factor
+    (number, 1, 1, 1) that brings what frames in [-1, 1] show of it into about [-1, 1]."""
+    places = (torch.arange(side) + 0.5) * math.pi / side
+    waves = torch.stack([torch.cos(places * frequency) * math.sqrt((1 if frequency == 0 else 2) / side) for frequency in range(side)])
+    colours = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
+    colours = colours / colours.norm(dim=1, keepdim=True)
+    order = sorted((((1 + y + x) * (2 if colour else 1), colour, y, x) for colour in range(3) for y in range(side) for x in range(side)))[:number]
+    basis, gain = torch.zeros(number, 3, side, side), torch.ones(number, 1, 1, 1)
+    for index, (_, colour, y, x) in enumerate(order):
+        basis[index] = colours[colour].view(3, 1, 1) * torch.outer(waves[y], waves[x])
+        gain[index] = (1 if colour == y == x == 0 else 2) / (math.sqrt(3) * side)
+    return basis, gain
+
+
+def _float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a pixel is must not be rounded to bfloat16."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
 
 
 class _Residual(nn.Module):

@@ -40,6 +40,9 @@ class MLPGANConfig:
     """The same in the discriminator, where layer norm hides the contrast of a frame: generated ones become far too strong."""
     g_mean: bool = True
     """Start from the mean of the training frames and learn what differs from it: a fixed camera's background is there at once."""
+    components: int = 256
+    """Make and judge frames as mixtures of this many principal components of the training frames instead of pixel by pixel: layers without
+    convolutions do not know that neighbours belong together, and leave noise in every pixel. 0: pixels, as published."""
     d_dropout: float = 0.0
     """Dropout after each activation of the discriminator."""
     d_minibatch_std: bool = True
@@ -53,6 +56,8 @@ class MLPGANConfig:
         for size in [self.latent_dim, *self.widths]:
             if size < 1:
                 raise UserError(f"--model.widths {self.widths} --model.latent_dim {self.latent_dim}: every size must be at least 1")
+        if self.components < 0:
+            raise UserError(f"--model.components {self.components}: must be at least 0")
         if not self.widths:
             raise UserError("--model.widths []: give at least one hidden layer, as in [256,512,1024]")
 
@@ -83,9 +88,11 @@ class Generator(nn.Module):
             layers += [Dense(inputs, outputs), *_norm(config.g_norm, outputs), nn.LeakyReLU(config.g_slope)]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
-        self.paint = Dense(inputs, 3 * height * width)
+        self.paint = Dense(inputs, config.components or 3 * height * width)
         _initialise(self, config.init)
-        if config.init == "smooth":
+        if config.components:
+            self.register_buffer("components", torch.zeros(config.components, 3 * height * width))
+        elif config.init == "smooth":
             _scale(self.paint, 0.01)
         if config.g_mean:
             self.register_buffer("mean", torch.zeros(3 * height * width))
@@ -94,8 +101,15 @@ class Generator(nn.Module):
         """``mean``: the training frames' mean (3, height, width) in [-1, 1]. Only with ``g_mean``."""
         self.mean.copy_(torch.atanh(mean.clamp(-0.98, 0.98)).flatten())
 
+    def mix_from(self, components: Tensor, mean: Tensor) -> None:
+        """``components`` (components, 3, height, width): principal components before the tanh, each as long as its spread in the training
+        frames. Shares of unit variance, with which training begins, then give frames whose pixels vary together as the real ones do."""
+        self.components.copy_(components.flatten(1))
+
     def forward(self, latents: Tensor) -> Tensor:
         x = self.paint(self.layers(latents))
+        if hasattr(self, "components"):
+            x = x @ self.components.to(x.dtype)
         return torch.tanh(x + self.mean if hasattr(self, "mean") else x).view(-1, *self.shape)
 
 
@@ -106,6 +120,10 @@ class Discriminator(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         inputs = 3 * height * width
+        if config.components:
+            self.register_buffer("mean", torch.zeros(inputs))
+            self.register_buffer("filters", torch.zeros(inputs, config.components))
+            inputs = config.components
         for outputs in reversed(config.widths):
             layers += [Dense(inputs, outputs), *_norm(config.d_norm, outputs), nn.LeakyReLU(config.d_slope), nn.Dropout(config.d_dropout)]
             inputs = outputs
@@ -118,11 +136,19 @@ class Discriminator(nn.Module):
         if config.init != "torch":
             # Large first verdicts would throw the generator far off before it has learnt anything.
             _scale(self.verdict, 0.1)
-        if config.init == "smooth":
+        if config.init == "smooth" and not config.components:
             for piece in self.layers[1].pieces:
                 _smooth(piece.weight, height, width)
 
+    def mix_from(self, components: Tensor, mean: Tensor) -> None:
+        """As the generator's: how much of each component a frame shows is measured so that its variance is about 1."""
+        components = components.flatten(1)
+        self.filters.copy_((components / components.square().sum(1, keepdim=True).clamp_min(1e-6)).T)
+        self.mean.copy_(mean.flatten())
+
     def forward(self, video: Tensor) -> Tensor:
+        if hasattr(self, "filters"):
+            video = (video.flatten(1) - self.mean.to(video.dtype)) @ self.filters.to(video.dtype)
         return self.verdict(self.layers(video)).squeeze(1)
 
 

@@ -43,6 +43,10 @@ class GANTask:
             raise UserError(f"--grow_from {config.grow_from}: {config.family} does not grow; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):
             generator.start_from(info.mean())
+        if info.components and getattr(config.model, "components", 0):
+            components, mean = info.components(config.model.components), info.mean()
+            for net in self.nets.values():
+                net.mix_from(components, mean)
         self.latent_dim = 0 if self.takes_image else config.model.latent_dim
         self.config, self.policy = config, parse_policy(config.augment)
         self.loss_d, self.loss_g = LOSSES[config.loss]

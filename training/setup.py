@@ -49,7 +49,7 @@ def prepare(config: TrainConfig) -> Setup:
     with torch.device("meta"):  # a size that does not fit is told before the videos are read
         build_task(config, DataInfo(), torch.device("meta"))
     dataset = read_videos(config, device)
-    info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset))
+    info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(principal_components, dataset))
     return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
                  build_task(config, info, device), count_steps(config, len(dataset)))
 
@@ -67,9 +67,30 @@ def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
 
 def mean_frame(dataset: VideoDataset) -> torch.Tensor:
     """(3, H, W) in [-1, 1], the mean over the first frames of at most ``MEAN_FRAMES`` clips, spread evenly."""
-    chosen = torch.linspace(0, len(dataset) - 1, min(MEAN_FRAMES, len(dataset))).long()
+    chosen = _spread(dataset, MEAN_FRAMES)
     total = sum(dataset.gather(part)["video"][:, 0].double().sum(0) for part in chosen.split(64))
     return (total / len(chosen) / 127.5 - 1).float().permute(2, 0, 1)
+
+
+def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:
+    """(number, 3, H, W): directions in which the training frames vary most about :func:`mean_frame`, both before a tanh, from the strongest
+    on. Each is as long as the frames' root mean square along it; zeros where there are fewer.
+
+    From the first frames of at most four times as many clips, spread evenly, by the eigenvectors of their Gram matrix (Sirovich & Kirby 1987).
+    """
+    before_tanh = lambda frames: torch.atanh(frames.clamp(-0.98, 0.98)).flatten(1)
+    mean, frames = mean_frame(dataset), []
+    for part in _spread(dataset, 4 * number).split(64):
+        frames.append(before_tanh(dataset.gather(part)["video"][:, 0].permute(0, 3, 1, 2).cpu().float() / 127.5 - 1))
+    frames = torch.cat(frames) - before_tanh(mean[None])
+    _, vectors = torch.linalg.eigh((frames @ frames.T).double())
+    components = vectors.flip(1)[:, :number].T.float() @ frames / len(frames)**0.5
+    return torch.cat([components, frames.new_zeros(number - len(components), frames.shape[1])]).view(number, *mean.shape)
+
+
+def _spread(dataset: VideoDataset, most: int) -> torch.Tensor:
+    """Numbers of at most ``most`` clips, spread evenly."""
+    return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).long()
 
 
 def build_task(config: TrainConfig, info: DataInfo, device: torch.device | None = None) -> Task:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.keyframes import Autoencoder, KeyframesConfig, PublishedAutoencoder, PublishedInterpolator, build
+from models.keyframes import Autoencoder, KeyframesConfig, PublishedAutoencoder, PublishedInterpolator, build, cosines
 from utils.errors import UserError
 
 
@@ -42,7 +42,31 @@ def test_a_code_has_256_levels_and_still_learns():
     code = net.encode(torch.rand(1, 3, 16, 16) * 2 - 1)
     torch.testing.assert_close(code * 127, (code * 127).round(), rtol=0, atol=1e-4)
     code.square().sum().backward()
-    assert net.encoder[1].weight.grad.abs().sum() > 0
+    assert net.transform.weight.grad.abs().sum() > 0 and net.encoder[-1].weight.grad.abs().sum() > 0
+
+
+def test_the_filters_are_an_orthonormal_transform_of_which_the_first_are_kept():
+    basis, gain = cosines(4, 48)
+    torch.testing.assert_close(basis.flatten(1) @ basis.flatten(1).T, torch.eye(48), rtol=0, atol=1e-5)
+    assert torch.equal(cosines(4, 12)[0], basis[:12]) and torch.equal(cosines(4, 12)[1], gain[:12])
+    grey = torch.ones(1, 3, 4, 4)
+    shares = (basis * grey).sum((1, 2, 3)) * gain.flatten()
+    torch.testing.assert_close(shares, torch.eye(48)[0], rtol=0, atol=1e-5)  # all of it in the first, and within [-1, 1]
+    wide, _ = cosines(2, 20)
+    assert not wide[12:].any()
+
+
+@torch.no_grad()
+def test_untrained_it_keeps_what_the_transform_keeps():
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 3, 3) * 1.6 - 0.8, size=(32, 32), mode="bicubic").clamp(-1, 1)
+    decibel = lambda net: -10 * torch.log10((net(smooth) - smooth).square().mean() / 4).item()
+    errors = [decibel(Autoencoder(8, 4, channels)) for channels in (4, 12, 48)]
+    assert errors[0] < errors[1] < errors[2] and errors[2] > 45  # what is left is the rounding to a byte
+    basis, _ = cosines(4, 12)
+    blocks = smooth.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3)
+    lost = (blocks - blocks @ basis.flatten(1).T @ basis.flatten(1)).square().mean()
+    assert errors[1] == pytest.approx(-10 * torch.log10(lost / 4).item(), abs=0.3)
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ from models.mlp_gan import Dense, MLPGANConfig, build
 from models.shape import ClipShape
 from utils.errors import UserError
 
-SMALL = {"latent_dim": 5, "widths": [8, 12]}
-PUBLISHED = {"widths": [1024, 2048, 4096], "g_slope": 0.0, "g_norm": "none", "d_norm": "none", "g_mean": False, "d_minibatch_std": False, "init": "torch"}
+SMALL = {"latent_dim": 5, "widths": [8, 12], "components": 0}
+PUBLISHED = {"widths": [1024, 2048, 4096], "components": 0, "g_slope": 0.0, "g_norm": "none", "d_norm": "none", "g_mean": False, "d_minibatch_std": False, "init": "torch"}
 
 
 def count(net: nn.Module) -> int:
@@ -52,9 +52,9 @@ def test_the_published_layers_in_closed_form():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.lists(st.integers(1, 9), min_size=1, max_size=3), st.sampled_from(["batch", "layer", "none"]),
-       st.sampled_from(["layer", "none"]), st.booleans(), st.booleans(), st.sampled_from(["smooth", "he", "torch"]))
-def test_shapes_at_any_size_and_setting(height, width, widths, g_norm, d_norm, g_mean, minibatch_std, init):
-    config = MLPGANConfig(latent_dim=3, widths=widths, g_norm=g_norm, d_norm=d_norm, g_mean=g_mean, d_minibatch_std=minibatch_std, init=init)
+       st.sampled_from(["layer", "none"]), st.booleans(), st.booleans(), st.sampled_from(["smooth", "he", "torch"]), st.integers(0, 4))
+def test_shapes_at_any_size_and_setting(height, width, widths, g_norm, d_norm, g_mean, minibatch_std, init, components):
+    config = MLPGANConfig(latent_dim=3, widths=widths, components=components, g_norm=g_norm, d_norm=d_norm, g_mean=g_mean, d_minibatch_std=minibatch_std, init=init)
     nets = build(config, ClipShape(1, height, width))
     frames = nets["generator"](torch.randn(4, 3))
     assert frames.shape == (4, 3, 1, height, width) and frames.abs().max() <= 1
@@ -93,7 +93,7 @@ def test_initial_weights_do_not_depend_on_the_pieces(init):
 def test_smooth_filters_vary_slowly_and_as_much_as_others():
     torch.manual_seed(0)
     size = ClipShape(1, 32, 48)
-    smooth, rough = (build(MLPGANConfig(latent_dim=4, widths=[200], init=init), size)["discriminator"].layers[1].pieces[0].weight.view(-1, 3, 32, 48)
+    smooth, rough = (build(MLPGANConfig(latent_dim=4, widths=[200], components=0, init=init), size)["discriminator"].layers[1].pieces[0].weight.view(-1, 3, 32, 48)
                      for init in ("smooth", "he"))
     assert smooth.std().item() == pytest.approx(rough.std().item(), rel=0.02)
     step = lambda filters: ((filters[..., 1:] - filters[..., :-1]).std() / filters.std()).item()
@@ -110,6 +110,24 @@ def test_it_starts_from_the_mean_frame():
     for piece in generator.paint.pieces:
         nn.init.zeros_(piece.weight)
     torch.testing.assert_close(generator(torch.randn(2, 5))[1, :, 0], mean)
+
+
+def test_components_are_mixed_by_one_network_and_measured_by_the_other():
+    torch.manual_seed(0)
+    nets = build(MLPGANConfig(**{**SMALL, "components": 4}), ClipShape(1, 4, 6))
+    directions = torch.linalg.qr(torch.randn(72, 3)).Q.T  # of four components that were asked for, the data have three
+    components = torch.cat([directions * torch.tensor([[0.3], [0.2], [0.1]]), torch.zeros(1, 72)])
+    mean = torch.rand(3, 4, 6) - 0.5
+    for net in nets.values():
+        net.mix_from(components.view(4, 3, 4, 6), mean)
+    made = torch.atanh(nets["generator"](torch.randn(50, 5))).flatten(1)
+    away = made - made @ directions.T @ directions
+    assert away.abs().max() < 1e-4 < made.std()
+    shares = torch.randn(9, 3)
+    seen = []
+    nets["discriminator"].layers.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    nets["discriminator"]((mean.flatten() + shares @ components[:3]).view(9, 3, 1, 4, 6))
+    torch.testing.assert_close(seen[0], torch.cat([shares, torch.zeros(9, 1)], 1), rtol=0, atol=1e-4)
 
 
 def test_the_discriminator_sees_the_variety_of_the_batch():

@@ -18,6 +18,18 @@ def test_mean_frame_is_the_mean_of_the_training_frames(tmp_path, monkeypatch):
     assert torch.allclose(setup.mean_frame(dataset), torch.from_numpy(few).permute(2, 0, 1).float(), atol=1e-5)
 
 
+def test_principal_components_are_those_of_the_training_frames(tmp_path):
+    dataset = VideoDataset("synthetic:num_videos=3,frames=20", 32, 48, 1, cache_dir=tmp_path, quiet=True)
+    frames = np.stack([dataset[index]["video"][0].numpy() for index in range(len(dataset))]).transpose(0, 3, 1, 2).reshape(60, -1)
+    away = np.arctanh(np.clip(frames / 127.5 - 1, -0.98, 0.98)) - np.arctanh(np.clip(frames.mean(0) / 127.5 - 1, -0.98, 0.98))
+    _, values, directions = np.linalg.svd(away, full_matrices=False)
+    found = setup.principal_components(dataset, 15).flatten(1).double().numpy()  # of 60 frames, four times as many
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), values[:15] / np.sqrt(60), rtol=1e-4)
+    assert (np.abs((found * directions[:15]).sum(1)) >= 0.999 * np.linalg.norm(found, axis=1)).all()
+    more = setup.principal_components(dataset, 70)
+    assert more.shape == (70, 3, 32, 48) and not more[60:].any() and more[:50].flatten(1).norm(dim=1).min() > 0
+
+
 def test_a_generator_is_given_the_mean_frame_when_it_asks_for_it():
     mean = torch.full((3, 32, 32), 0.5)
     for asked in (True, False):

@@ -1,0 +1,36 @@
+"""Trainings of the same wall time, side by side."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from training.log import read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def train_together(flags: dict[Path, list[str]], seconds: float) -> None:
+    """One ``python train.py`` for each folder, one thread each, with those flags. All are stopped, with a checkpoint, as soon as each has
+    trained for ``seconds``, not counting start-up: so none has the machine to itself. SystemExit if one fails."""
+    running = {}
+    for out, chosen in flags.items():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "train.py", *chosen, "--out", str(out.resolve()), "--steps", "1000000", "--sample_every", "1000000",
+                   "--tensorboard", "false", "--threads", "1"]
+        with open(out.with_suffix(".log"), "a") as log:
+            running[out] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    while any(process.poll() is None and trained(out) < seconds for out, process in running.items()):
+        time.sleep(0.5)
+    for process in running.values():
+        process.send_signal(signal.SIGTERM)
+    for out, process in running.items():
+        if process.wait() not in (0, 3, 75):
+            raise SystemExit(f"training of {out} failed: see {out.with_suffix('.log')}")
+
+
+def trained(out: Path) -> float:
+    """Seconds of training so far."""
+    rows = read_rows(out / "metrics.jsonl") if (out / "metrics.jsonl").exists() else []
+    return rows[-1]["seconds"] if rows else 0.0
