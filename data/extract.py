@@ -36,10 +36,6 @@ class Extraction:
     image_fps: float = 25.0
     stabilize: bool = False
 
-    def settings(self) -> dict:
-        """What names an entry: a setting that came later stands there only where it is used, so that older entries stay valid."""
-        return {name: value for name, value in asdict(self).items() if name != "stabilize" or value}
-
 
 def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda: None, thin: bool = True):
     """Yields (uint8 RGB (height, width, 3), whether time breaks before it).
@@ -101,7 +97,7 @@ def extract_one(task: tuple, beat) -> dict:
         # Across a gap the picture may jump without a cut; each side is judged on its own.
         edges = [0, *gaps, count]
         cuts = [start + cut for start, end in zip(edges, edges[1:]) for cut in find_cuts(np.stack(thumbnails[start:end]))] if count else []
-        return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": how.settings()}
+        return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": asdict(how)}
 
     try:
         return cache.write(key, frames(thin=True), describe)
@@ -115,7 +111,7 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
 
     Raises UserError if the disk is full.
     """
-    keys = [entry_key(health.content, {**how.settings(), "bad": health.bad, "kind": health.kind}) for health in healths]
+    keys = [entry_key(health.content, {**asdict(how), "bad": health.bad, "kind": health.kind}) for health in healths]
     entries: list = [cache.load(key) for key in keys]
     missing = [index for index, entry in enumerate(entries) if entry is None]
     first_of = {keys[index]: index for index in reversed(missing)}  # duplicates are extracted once

@@ -131,7 +131,7 @@ def cosines(side: int, number: int) -> tuple[Tensor, Tensor]:
 
 def _float32(layer: nn.Module, x: Tensor) -> Tensor:
     """What a pixel is must not be rounded to bfloat16."""
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         return layer(x.float())
 
 

@@ -21,13 +21,11 @@ Norm = Literal["batch", "group", "none"]
 
 
 @dataclass
-class VGANConfig:
-    """Settings of the VGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
+class TwoStreamsConfig:
+    """What both VGANs have in common. Resolution level 0 is the full frame, level k is 2^k times smaller."""
 
-    latent_dim: int = 100
-    """Size of the latent vector."""
     g_width: int = 32
-    """Channels of both streams at level 1, where their last layer begins; doubled from level to level."""
+    """Channels of both streams (and the encoder, where there is one) at level 1; doubled from level to level."""
     d_width: int = 32
     """Discriminator channels at level 1; doubled from level to level."""
     max_width: int = 256
@@ -42,8 +40,6 @@ class VGANConfig:
     """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
     g_upsample: Literal["deconv", "nearest", "linear"] = "linear"
     """Transposed convolutions as published, or copying or interpolating before a convolution: no chequered pattern."""
-    g_mean: bool = False
-    """Start the background from the mean of the training frames: a fixed camera's scene is there at once."""
     mask_bias: float = 0.0
     """The mask begins at the sigmoid of this; 0 shows as much foreground as background, -2 shows an eighth."""
     d_minibatch_std: bool = True
@@ -55,47 +51,33 @@ class VGANConfig:
 
 
 @dataclass
-class VGANConditionalConfig:
-    """Settings of the VGAN networks that predict a clip from its first frame. Levels are those of `vgan`."""
+class VGANConfig(TwoStreamsConfig):
+    """Settings of the VGAN networks."""
 
-    g_width: int = 32
-    """Channels of encoder and both streams at level 1; doubled from level to level."""
-    d_width: int = 32
-    """Discriminator channels at level 1; doubled from level to level."""
-    max_width: int = 256
-    """Most channels anywhere."""
+    latent_dim: int = 100
+    """Size of the latent vector."""
+    g_mean: bool = False
+    """Start the background from the mean of the training frames: a fixed camera's scene is there at once."""
+
+
+@dataclass
+class VGANConditionalConfig(TwoStreamsConfig):
+    """Settings of the VGAN networks that predict a clip from its first frame."""
+
     latent_dim: int | None = None
     """Press the image through a vector of this size; without, a grid of features is kept, as published."""
-    depth: int | None = None
-    """Doublings of height and width; as many as leave a first grid with a short side of 4 to 7 if not given."""
-    time_depth: int | None = None
-    """Doublings of time, in the last layers; as many as leave 2 or 3 first frames if not given, `depth` at most."""
     e_kernel: Literal[2, 4] = 4
     """Side of the encoder's kernels."""
     bg_kernel: Literal[2, 4] = 4
     """Side of the background's transposed convolutions; 2 leaves blocks, as its patches do not overlap."""
-    g_norm: Norm = "batch"
-    """Normalisation in the generator."""
-    d_norm: Literal["batch", "group", "spectral", "none"] = "group"
-    """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
-    g_upsample: Literal["deconv", "nearest", "linear"] = "linear"
-    """Transposed convolutions as published, or copying or interpolating before a convolution: no chequered pattern."""
     g_image: bool = True
     """Start the background from the given image and learn what differs from it."""
-    mask_bias: float = 0.0
-    """The mask begins at the sigmoid of this; 0 shows as much foreground as background, -2 shows an eighth."""
-    d_minibatch_std: bool = True
-    """Show the discriminator the variety of the batch."""
-    d_outputs: Literal[1, 2] = 1
-    """One logit, or two whose difference is the logit: a softmax over two classes, as published, is the sigmoid of that."""
-    init: Literal["he", "normal"] = "he"
-    """Initial weights: He et al. 2015; N(0, 0.01) and norm scales of N(1, 0.02), as published."""
 
 
 class TwoStreams(nn.Module):
     """Features (B, inputs, h, w) -> the four parts of a clip. (h, w) is 1x1, a vector, or the grid that both streams begin with."""
 
-    def __init__(self, config: VGANConfig | VGANConditionalConfig, family: str, shape: ClipShape, inputs: int, vector: bool):
+    def __init__(self, config: TwoStreamsConfig, family: str, shape: ClipShape, inputs: int, vector: bool):
         super().__init__()
         depth, time_depth = depths(config, family, shape)
         self.frames = shape.frames
@@ -123,7 +105,7 @@ class TwoStreams(nn.Module):
         film = background + mask * (foreground - background)
         return {"film": film, "foreground": foreground, "mask": mask, "background": background}
 
-    def prepare(self, config: VGANConfig | VGANConditionalConfig, scene: bool) -> None:
+    def prepare(self, config: TwoStreamsConfig, scene: bool) -> None:
         """First values of the last layers, after :func:`initialise`. ``scene``: the background begins with one."""
         last, still = self.moving[-1], self.still[-1]
         with torch.no_grad():
@@ -190,7 +172,7 @@ class ConditionalGenerator(nn.Module):
 class Discriminator(nn.Module):
     """Clips (B, 3, T, H, W) in [-1, 1] -> logits (B,): positive means real."""
 
-    def __init__(self, config: VGANConfig | VGANConditionalConfig, family: str, shape: ClipShape):
+    def __init__(self, config: TwoStreamsConfig, family: str, shape: ClipShape):
         super().__init__()
         depth, time_depth = depths(config, family, shape)
         layers: list[nn.Module] = []
@@ -219,7 +201,7 @@ class Discriminator(nn.Module):
         return verdict[:, 1] - verdict[:, 0] if verdict.shape[1] == 2 else verdict[:, 0]
 
 
-def depths(config: VGANConfig | VGANConditionalConfig, family: str, shape: ClipShape) -> tuple[int, int]:
+def depths(config: TwoStreamsConfig, family: str, shape: ClipShape) -> tuple[int, int]:
     """Doublings of the picture and of time. UserError that names the nearest sizes or lengths that work."""
     depth = check_size(shape.height, shape.width, config.depth)
     if config.time_depth is not None and not 0 <= config.time_depth <= depth:
