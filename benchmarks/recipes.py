@@ -1,9 +1,9 @@
 """The recommended recipe beside the published one, family by family: sliced Wasserstein distance over wall time.
 
-    python -m benchmarks.recipes --families dcgan vgan --budget 80 --seeds 3       # writes benchmarks/results/recipes.{json,png}
+    python -m benchmarks.recipes --families dcgan vgan --budget 80 --seeds 0 1     # writes benchmarks/results/recipes.{json,png}
 
 Both recipes of a family train at the same time, one thread each, on the same synthetic videos, at the same size and batch, to three times
-the budget: the best within the budget tells which is ahead, what happens after the published one was at its best tells which is stable.
+the budget: the bests tell which is ahead, within the budget and in all; how far the last is from the best tells which is stable.
 About a dozen checkpoints on the way are measured and divided by what real clips score against real clips. Strips of samples are written
 beside the figures. Families and seeds already in the results stay there, so a long comparison can be made in parts.
 """
