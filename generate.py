@@ -6,6 +6,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -155,6 +156,8 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     targets = config.targets()
     for target in targets:
         check_target(target, fps, config.crf)
+        if config.image is not None:
+            check_new(target, config.image)
     written = []
     with Progress(config.num_frames * len(targets), "generate", "frames", quiet=quiet) as progress:
         for index, target in enumerate(targets):
@@ -173,6 +176,10 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
     fps = config.fps or film.fps * (config.factor or 1)
     kept, score = Kept(), FilmScore()
     target = check_new(config.output, config.input)
+    if config.keyframe_interval:
+        _refuse_foreign(target.with_suffix(".json"))
+    for trouble in film.troubles:
+        print(f"{config.input}: {trouble}", file=sys.stderr)
     with (VideoWriter(target, fps, crf=config.crf) as writer,
           Progress(film.length * (config.factor or 1), "generate", "frames", quiet=quiet) as progress):
         if config.factor:
@@ -193,11 +200,24 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
     return writer.path
 
 
-def check_new(output: str, source: str) -> Path:
+def check_new(output: str | Path, source: str) -> Path:
     """``output``; UserError if writing it would destroy what it is made from."""
-    if Path(output).resolve() == Path(source).resolve():
-        raise UserError(f"--output {output}: is the film that it is made from; choose another path")
+    written = [Path(output)]
+    if Path(output).suffix.lower() == ".png":
+        written.append(Path(output).with_suffix(""))  # the folder of several frames
+    if Path(source).resolve() in [path.resolve() for path in written]:
+        raise UserError(f"--output {output}: would replace {source}, which it is made from; choose another path")
     return Path(output)
+
+
+def _refuse_foreign(numbers: Path) -> None:
+    """UserError if the file that is to hold a film's numbers holds something else."""
+    try:
+        known = "keyframe_interval" in json.loads(numbers.read_text()) if numbers.exists() else True
+    except (OSError, ValueError, TypeError):
+        known = False
+    if not known:
+        raise UserError(f"--output: the film's numbers go to {numbers}, which holds something else; choose another path")
 
 
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:

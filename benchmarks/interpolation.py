@@ -112,14 +112,14 @@ def minterpolate(kept: Frames) -> Frames:
 
 
 def network(run: Path, device: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The run's averaged interpolator as a function of two frames."""
+    """The run's averaged interpolator as a function of two frames, which restores the one between."""
     chosen = hardware.pick_device(device)
     net = load_sampler(run, device, "fp32").nets["interpolator"].eval()
 
     @torch.no_grad()
     def middle(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         ends = to_float(torch.from_numpy(np.stack([first, second]))[:, None], chosen)[:, :, 0]
-        return images.to_uint8(net(ends[:1], ends[1:], torch.full((1,), 0.5, device=chosen))[:, :, None])[0, 0]
+        return images.to_uint8(net.restore(ends[:1], ends[1:], torch.full((1,), 0.5, device=chosen))[:, :, None])[0, 0]
     return middle
 
 

@@ -1,7 +1,7 @@
 """Do samples show the class that was asked for? A classifier that never saw the generator is the judge.
 
-    python -m benchmarks.labels --videos runs/labels_videos --classes horizontal_disc,vertical_disc,horizontal_star,vertical_star
-    python train.py --config configs/hrvgan.yaml --data runs/labels_videos --frame_skip 4 ... --out runs/labels
+    python -m benchmarks.labels --videos runs/labels_videos --classes horizontal_disc,vertical_disc,circle_disc,bounce_disc
+    python train.py --config configs/hrvgan.yaml --data runs/labels_videos --frame_skip 4 --wrong_labels 0.5 ... --out runs/labels
     python -m benchmarks.labels --checkpoint runs/labels
 
 The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small 3-D
@@ -127,7 +127,7 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int) -
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--videos", help="write videos to train on to this folder")
-    options.add_argument("--classes", default="horizontal_disc,vertical_disc,horizontal_star,vertical_star")
+    options.add_argument("--classes", default="horizontal_disc,vertical_disc,circle_disc,bounce_disc")
     options.add_argument("--each", type=int, default=24, help="videos per class")
     options.add_argument("--frames", type=int, default=96, help="frames per video")
     options.add_argument("--size", type=int, default=32, help="height and width of the videos")

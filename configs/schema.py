@@ -117,6 +117,8 @@ class TrainConfig:
     """Weight of the squared difference of generated clips to the real ones of the batch."""
     first_frame_l1: float = 0.0
     """Weight of the difference of the first generated frame to the one it was made from."""
+    wrong_labels: float = 0.0
+    """Of what the discriminator has to refuse, the share that is real clips with a label not theirs (Reed et al. 2016, arXiv 1605.05396)."""
     mask_l1: float = 0.0
     """Weight of the mean of the foreground mask."""
     augment: str = ""
@@ -175,8 +177,9 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        for name in ("augment_p", "max_broken", "grow_fade"):
+        for name in ("augment_p", "max_broken", "grow_fade", "wrong_labels"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._check_model()
         _need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
         if self.steps is not None and self.epochs is not None:
             raise UserError("--steps and --epochs both given: give one of them")
@@ -185,6 +188,15 @@ class TrainConfig:
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")
         return self
+
+    def _check_model(self) -> None:
+        """Whole numbers of a family are sizes and counts, but for those that its class lists in ``may_be_zero``."""
+        for name, value in vars(self.model).items() if self.model is not None else ():
+            if isinstance(value, int) and not isinstance(value, bool):
+                least = 0 if name in getattr(self.model, "may_be_zero", ()) else 1
+                _need(f"model.{name}", value, value >= least, f"at least {least}")
+            elif name.endswith("_dropout"):
+                _need(f"model.{name}", value, 0 <= value < 1, "at least 0 and below 1")
 
     def data_kwargs(self) -> dict:
         """Keyword arguments of ``data.VideoDataset`` but for where its frames are stored."""

@@ -107,6 +107,14 @@ class VideoDataset(torch.utils.data.Dataset):
         label = torch.from_numpy(self._segment_label[segment])
         return {"video": self._store.clips(first, self.frames), "label": label.to(self.device)}
 
+    def labels(self) -> torch.Tensor:
+        """The label of every clip, int64 (N,)."""
+        return torch.from_numpy(np.repeat(self._segment_label, np.diff(self._clips_before)))
+
+    def largest_class(self) -> int:
+        """The label that most clips have."""
+        return int(self.labels().bincount().argmax())
+
     def consecutive_clips(self) -> np.ndarray:
         """Numbers of the clips that cut every video into neighbours without overlap, in order: int64 (M,)."""
         counts = np.diff(self._clips_before)

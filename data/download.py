@@ -88,7 +88,7 @@ def _wishes(config: DownloadConfig) -> list[Wish]:
     urls = list(config.urls)
     if config.url_file is not None:
         try:
-            lines = Path(config.url_file).read_text(encoding="utf-8").splitlines()
+            lines = Path(config.url_file).read_text(encoding="utf-8-sig").splitlines()  # as Windows writes it, too
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise UserError(f"--url_file {config.url_file}: cannot be read: {reason}") from None

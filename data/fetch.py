@@ -222,9 +222,9 @@ def _trouble(error: Exception) -> Exception:
 def _copy(url: str, part: Path, limits: Limits, on_bytes) -> str:
     place = urllib.parse.urlsplit(url)
     path = Path(urllib.request.url2pathname(place.path))
-    if place.netloc not in ("", "localhost") or not path.is_file():
-        raise NotObtained("there is no such file")
     try:
+        if place.netloc not in ("", "localhost") or not path.is_file():
+            raise NotObtained("there is no such file")
         with open(path, "rb") as source:
             total, have = path.stat().st_size, 0
             if total > limits.size:

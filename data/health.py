@@ -11,7 +11,8 @@ class Health:
 
     ``status`` is ok, damaged (a part can be used), broken, empty (no bytes), not a video, or too short for the clips asked for.
     ``faults`` say what is wrong; ``notes`` are worth knowing but do no harm. ``frames`` counts those that decode cleanly,
-    ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used.
+    ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used. ``seconds`` is from the
+    first frame to the end of the last, by their time stamps.
     """
 
     path: str
@@ -25,6 +26,7 @@ class Health:
     width: int = 0
     height: int = 0
     fps: float = 0.0
+    seconds: float = 0.0
     codec: str = ""
     rotation: int = 0
     variable_rate: bool = False

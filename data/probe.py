@@ -145,6 +145,8 @@ class _Walk:
             measured = len(gaps) / (max(times) - min(times)) if health.variable_rate else 1 / middle
             # Headers are exact where time stamps are rounded, but some lie outright.
             health.fps = declared if abs(declared / measured - 1) < (0.005 if health.variable_rate else 0.02) else measured
+        if times and health.fps:
+            health.seconds = max(times) - min(times) + 1 / health.fps
         self._speak(health, times, quick)
         self._check_end(health, stream, times)
 

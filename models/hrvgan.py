@@ -25,6 +25,8 @@ from utils.errors import UserError
 class HRVGANConfig:
     """Settings of the HRVGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
 
+    may_be_zero = ("time_doublings",)
+
     latent_dim: int = 128
     """Size of the latent vector."""
     class_dim: int = 64

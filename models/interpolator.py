@@ -32,6 +32,7 @@ class Interpolator(nn.Module):
             for before, here in zip([3, *widths], widths))
         self.decoders = nn.ModuleList(_Decoder(here, above) for here, above in zip(widths, [*widths[1:], 0]))
         self.synthesis = _Synthesis(width)
+        self.repeats = _Repeats(sum(widths))
         count = sum(parameter.numel() for parameter in self.parameters())
         if count > MOST_PARAMETERS:
             raise ValueError(f"{count:,} parameters, more than {MOST_PARAMETERS:,}: take a smaller width or fewer levels")
@@ -43,9 +44,17 @@ class Interpolator(nn.Module):
         """
         return self.parts(first, second, time)["frame"]
 
+    def restore(self, first: Tensor, second: Tensor, time: Tensor) -> Tensor:
+        """What was most likely there, where ``forward`` moves: the nearer frame again in footage whose frames are held (drawn on twos,
+        12 frames a second in a file of 24). Which of both a frame half way repeats cannot be known: the first."""
+        parts = self.parts(first, second, time)
+        nearer = torch.where((time <= 0.5).view(-1, 1, 1, 1), first, second).float()
+        return torch.where((parts["repeats"] > 0).view(-1, 1, 1, 1), nearer, parts["frame"])
+
     def parts(self, first: Tensor, second: Tensor, time: Tensor) -> dict[str, Tensor]:
         """"frame"; "flow0", "flow1" (B, 2, H, W): motion from each pixel to its place in ``first`` and ``second``, in pixels;
-        "mask" (B, 1, H, W): the share that comes from ``first``, 1 where ``second`` does not show it; "residual" (B, 3, H, W)."""
+        "mask" (B, 1, H, W): the share that comes from ``first``, 1 where ``second`` does not show it; "residual" (B, 3, H, W);
+        "repeats" (B,): the logit of the real frame being one of the two again."""
         height, width = first.shape[-2:]
         ends = [pad_to(frame.float(), 2**self.levels) for frame in (first, second)]
         time = time.float().view(-1, 1, 1, 1)
@@ -56,7 +65,8 @@ class Interpolator(nn.Module):
         for level in reversed(range(self.levels)):
             state = self.decoders[level](*(each[level] for each in pictures), *(each[level] for each in features), time, state)
         made = self.synthesis(*ends, time, *state)
-        return {name: value[..., :height, :width] for name, value in made.items()}
+        made = {name: value[..., :height, :width] for name, value in made.items()}
+        return {**made, "repeats": self.repeats(*features, time)}
 
     def _encode(self, frame: Tensor) -> list[Tensor]:
         pyramid = []
@@ -99,6 +109,22 @@ class _Decoder(nn.Module):
         motion = self.motion(body).float()
         match = match * 2 * torch.sigmoid(motion[:, 4:])  # from "the network does not believe it" to twice as far
         return velocity + torch.cat([-match, match], 1) + motion[:, :4], self.hidden(body)
+
+
+class _Repeats(nn.Module):
+    """Whether this is footage whose frames are held: by what the features of both frames are like, and by how much they differ."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2 * features + 1, 32), _active(), nn.Linear(32, 1))
+        nn.init.zeros_(self.body[-1].weight)
+        nn.init.constant_(self.body[-1].bias, -3.0)  # most footage moves
+
+    def forward(self, features0: list[Tensor], features1: list[Tensor], time: Tensor) -> Tensor:
+        seen = [(time.flatten(1) - 0.5).square()]  # as all else here, the same for a film played backwards
+        for first, second in zip(features0, features1):
+            seen += [(first.float() + second.float()).mean((2, 3)), (first.float() - second.float()).abs().mean((2, 3))]
+        return self.body(torch.cat(seen, 1)).float().squeeze(1)
 
 
 class _Synthesis(nn.Module):

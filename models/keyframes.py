@@ -199,6 +199,10 @@ class PublishedInterpolator(nn.Module):
         warped = backward_warp(frames[:, :3], self.motion(frames).float() * half * time.view(-1, 1, 1, 1))
         return self.refine(torch.cat([warped, frames[:, 3:]], 1)).float() * 2 - 1
 
+    def restore(self, first: Tensor, second: Tensor, time: Tensor) -> Tensor:
+        """The same: it does not know held footage from moving."""
+        return self(first, second, time)
+
 
 def build(config: KeyframesConfig) -> dict[str, nn.Module]:
     """The autoencoder and the interpolator; UserError for sizes that cannot be built."""

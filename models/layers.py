@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils import distributed
+from utils.errors import UserError
 
 
 class BatchNorm(nn.Module):
@@ -26,6 +27,9 @@ class BatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         if distributed.world_size() > 1:
             return self._across_processes(x)
+        if x.numel() == x.shape[1]:
+            raise UserError("--batch_size: batch normalisation needs more than one value per channel at a time; take more clips, a smaller "
+                            "--accumulate, or another normalisation (--model.g_norm, --model.d_norm)")
         learns = self.weight.requires_grad
         return F.batch_norm(x, self.running_mean if learns else None, self.running_var if learns else None,
                             self.weight, self.bias, True, self.momentum, self.eps)

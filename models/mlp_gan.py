@@ -26,6 +26,8 @@ SMOOTH = 8
 class MLPGANConfig:
     """Settings of the fully connected networks."""
 
+    may_be_zero = ("components",)
+
     latent_dim: int = 100
     """Size of the latent vector."""
     widths: list[int] = field(default_factory=lambda: [256, 512, 1024])
@@ -52,14 +54,9 @@ class MLPGANConfig:
     the generator learns their noise; or PyTorch's own for a linear layer."""
 
     def check(self) -> None:
-        """UserError unless every size is positive."""
-        for size in [self.latent_dim, *self.widths]:
-            if size < 1:
-                raise UserError(f"--model.widths {self.widths} --model.latent_dim {self.latent_dim}: every size must be at least 1")
-        if self.components < 0:
-            raise UserError(f"--model.components {self.components}: must be at least 0")
-        if not self.widths:
-            raise UserError("--model.widths []: give at least one hidden layer, as in [256,512,1024]")
+        """UserError unless there are hidden layers and each has a size."""
+        if not self.widths or min(self.widths) < 1:
+            raise UserError(f"--model.widths {self.widths}: give at least one hidden layer, each of size 1 or more, as in [256,512,1024]")
 
 
 class Dense(nn.Module):

@@ -24,6 +24,8 @@ Norm = Literal["batch", "group", "none"]
 class TwoStreamsConfig:
     """What both VGANs have in common. Resolution level 0 is the full frame, level k is 2^k times smaller."""
 
+    may_be_zero = ("time_depth",)
+
     g_width: int = 32
     """Channels of both streams (and the encoder, where there is one) at level 1; doubled from level to level."""
     d_width: int = 32
@@ -46,8 +48,8 @@ class TwoStreamsConfig:
     """Show the discriminator the variety of the batch."""
     d_outputs: Literal[1, 2] = 1
     """One logit, or two whose difference is the logit: a softmax over two classes, as published, is the sigmoid of that."""
-    init: Literal["he", "normal"] = "he"
-    """Initial weights: He et al. 2015; N(0, 0.01) and norm scales of N(1, 0.02), as published."""
+    init: Literal["he", "normal", "torch"] = "he"
+    """Initial weights: He et al. 2015; N(0, 0.01) and norm scales of N(1, 0.02), as published; or PyTorch's own."""
 
 
 @dataclass
@@ -218,8 +220,8 @@ def depths(config: TwoStreamsConfig, family: str, shape: ClipShape) -> tuple[int
 
 
 def initialise(network: nn.Module, kind: str) -> None:
-    """Initial weights of every convolution and linear layer, biases zero; for ``normal`` also the scales of norms."""
-    for module in network.modules():
+    """Initial weights of every convolution and linear layer, biases zero; for ``normal`` also the scales of norms. ``torch``: as they are."""
+    for module in network.modules() if kind != "torch" else ():
         if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)):
             nn.init.normal_(module.weight, 0.0, (2 / (1 + 0.2**2) / _fan_in(module))**0.5 if kind == "he" else 0.01)
             nn.init.zeros_(module.bias)

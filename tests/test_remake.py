@@ -15,7 +15,7 @@ from generate import GenerateConfig, generate_video
 from metrics.film import FilmScore
 from tests.data.films import moving, texture, write_film
 from tests.training.runner import QUICK
-from training.interpolate_film import Kept, Remaker, from_keyframes, slowed
+from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import load_sampler
 from utils.errors import UserError
 from utils.images import save_png
@@ -129,6 +129,55 @@ def test_odd_sizes_and_lossless_pictures(run, tmp_path):
     assert len(files) == 6
 
 
+def test_each_frame_is_seen_when_it_should_be(run, tmp_path):
+    """One frame is held for a second in a file that stores it once."""
+    frames = moving(8, height=34, width=46)
+    source = tmp_path / "held.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = 46, 34, "yuv420p", Fraction(1, 25)
+        stream.codec_context.time_base = Fraction(1, 25)
+        for index, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = index + 25 * (index > 3)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    made, rate = read(generate_video(output_file=tmp_path / "out.mp4", model_path=run, input=str(source), factor=2, crf=0, device="cpu"))
+    assert rate == 50 and len(made) == 2 * 33
+    assert all(np.abs(made[place].astype(int) - made[6]).mean() < 0.5 for place in range(8, 55, 2)), "the fourth is held"
+
+
+def test_even_films_are_read_frame_by_frame(clips):
+    for name, count in (("tree.avi", 68), ("vtest.avi", 795), ("test.avi", 164)):
+        film = Film(clips / name)
+        assert film.length == count and not film._by_time, name
+
+
+def test_pictures_of_two_sizes_are_refused(run, tmp_path):
+    source = tmp_path / "frames"
+    source.mkdir()
+    for index, (height, width) in enumerate(((20, 30), (20, 30), (10, 30))):
+        save_png(source / f"{index}.png", texture(index)[:height, :width])
+    with pytest.raises(UserError, match="frame 2 is 30x10, those before are 30x20"):
+        generate_video(output_file=tmp_path / "out.mp4", model_path=run, input=str(source), factor=2, device="cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames"]
+
+
+def test_what_a_film_is_made_from_is_never_replaced(run, tmp_path):
+    source = tmp_path / "frames"
+    source.mkdir()
+    for index, frame in enumerate(moving(3, height=20, width=30)):
+        save_png(source / f"{index:06d}.png", frame)
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    with pytest.raises(UserError, match="would replace"):
+        generate_video(output_file=tmp_path / "frames.png", model_path=run, input=str(source), factor=2, device="cpu")
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+    (tmp_path / "kept.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match="kept.json, which holds something else"):
+        generate_video(output_file=tmp_path / "kept.mp4", model_path=run, input=str(source), keyframe_interval=2, device="cpu")
+    assert (tmp_path / "kept.json").read_text() == '{"mine": 1}' and not (tmp_path / "kept.mp4").exists()
+
+
 # Keyframes
 
 def test_keyframes_are_those_of_the_interval_and_the_ends_of_scenes(remaker):
@@ -143,6 +192,17 @@ def test_keyframes_are_those_of_the_interval_and_the_ends_of_scenes(remaker):
     assert kept.deflated_bytes == sum(len(zlib.compress(remaker.keep(frames[index])[1], 9)) for index in (0, 3, 6, 7, 8, 11, 13))
     start, end = pairs[8][0], pairs[11][0]
     assert all(np.array_equal(a, b) for a, (b, _) in zip(remaker.between(start, end, 2), pairs[9:11], strict=True))
+
+
+def test_held_footage_is_restored_by_repeating_and_slowed_by_moving(run):
+    remaker = Remaker(load_sampler(run, "cpu", "fp32"))
+    torch.nn.init.constant_(remaker.interpolator.repeats.body[-1].bias, 9.0)  # takes all footage for held
+    frames = moving(5)
+    made = [made for made, _ in from_keyframes(remaker, frames, 4, Kept())]
+    assert all(np.array_equal(made[index], made[nearer]) for index, nearer in ((1, 0), (2, 0), (3, 4)))
+    assert not np.array_equal(made[0], made[4])
+    between = list(slowed(remaker, frames[:2], 2))[1]
+    assert not np.array_equal(between, frames[0]) and not np.array_equal(between, frames[1])
 
 
 def test_every_frame_a_keyframe(remaker):

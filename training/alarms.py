@@ -11,8 +11,8 @@ from torch import Tensor
 SURE_ACCURACY, SURE_LOSS = 0.995, 0.02
 # Logits this close together tell nothing apart.
 FLAT_SPREAD = 1e-3
-# Samples this much more alike than real clips are one sample.
-LOW_DIVERSITY = 0.1
+# Samples this much more alike than real clips are one sample; those that have differed this much no longer are as at the beginning.
+LOW_DIVERSITY, VARIED = 0.1, 0.2
 
 
 @dataclass
@@ -30,25 +30,32 @@ class Alarm:
 
 @dataclass
 class Watch:
-    """Looks at each logged row; raises an alarm once when a condition has held for ``patience`` rows that could show it."""
+    """Looks at each logged row; raises an alarm once when a condition has held for ``patience`` rows that could show it. ``after``: the step
+    from which samples should differ; those that have differed before are watched from then on."""
 
     patience: int
     after: int
     started: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    varied: bool = False
+
+    def as_dict(self) -> dict:
+        """What it has seen so far, for a checkpoint."""
+        return {"started": self.started, "counts": self.counts, "varied": self.varied}
 
     def check(self, row: dict[str, float]) -> list[Alarm]:
         """``row``: one object of metrics.jsonl. Every alarm that is due now."""
         step = row["step"]
         raised = non_finite(row)
-        if "d/accuracy" in row:
-            won = row["d/accuracy"] >= SURE_ACCURACY and row["d/loss"] <= SURE_LOSS
+        if {"d/accuracy", "d/adversarial"} <= row.keys():
+            won = row["d/accuracy"] >= SURE_ACCURACY and row["d/adversarial"] <= SURE_LOSS
             raised += self._held("discriminator won", won, row, self.patience,
                                  "the discriminator tells every clip apart; the generator gets no gradient")
         if "d/spread" in row:
             raised += self._held("discriminator flat", row["d/spread"] <= FLAT_SPREAD, row, self.patience,
                                  "the discriminator gives every clip the same verdict")
-        if "diversity" in row and step >= self.after:
+        self.varied |= row.get("diversity", 0) >= VARIED
+        if "diversity" in row and (self.varied or step >= self.after):
             # Diversity is measured rarely and is steady: three in a row suffice.
             raised += self._held("samples alike", row["diversity"] <= LOW_DIVERSITY, row, min(3, self.patience),
                                  f"samples differ by {row['diversity']:.1%} of what real clips do: mode collapse")

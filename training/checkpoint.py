@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
-from utils.files import atomic_folder, temporary_beside, write_text
+from utils.files import allow_all, atomic_folder, temporary_beside, write_text
 
 FORMAT = 1
 
@@ -137,6 +138,8 @@ def read_tensors(checkpoint: Path, group: str) -> Stored:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    if path.exists() and not os.access(path, os.R_OK):
+        return f"{path}: no permission to read it"
     return f"{path}: damaged or incomplete checkpoint ({error}); delete the folder {path.parent.name} to use the one before it"
 
 
@@ -144,6 +147,7 @@ def _save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, path)
+        allow_all(path)
     except SafetensorError as error:
         # The library wraps the system's error in text; a full disk has to surface as one.
         code = re.search(r"os error (\d+)", str(error))

@@ -15,7 +15,7 @@ from training.growth import stage
 from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz_penalty, squared_slopes
 from training.optimizers import make_optimizer
 from training.penalty import CompiledSlopes
-from training.task import Batch, DataInfo, Phase, Request
+from training.task import Batch, DataInfo, Noise, Phase, Request
 from utils.errors import UserError
 
 
@@ -36,7 +36,8 @@ class GANTask:
         generator = self.nets["generator"]
         self.wants_video = self.takes_image = getattr(generator, "takes_image", False)
         self.has_streams = hasattr(generator, "streams")
-        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image)):
+        labelled = hasattr(self.nets["discriminator"], "takes_labels")
+        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -48,7 +49,7 @@ class GANTask:
             for net in self.nets.values():
                 net.mix_from(components, mean)
         self.latent_dim = 0 if self.takes_image else config.model.latent_dim
-        self.config, self.policy = config, parse_policy(config.augment)
+        self.config, self.policy, self.num_classes = config, parse_policy(config.augment), info.num_classes
         self.loss_d, self.loss_g = LOSSES[config.loss]
         self.phases = [
             Phase("d", self.nets["discriminator"], make_optimizer(config, self.nets["discriminator"], config.lr_d or config.lr), config.d_repeats,
@@ -114,8 +115,15 @@ class GANTask:
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
         real, fake_logits = self._judge(real_seen, fake_seen, batch.label)
         loss = self.loss_d(real, fake_logits)
-        shown = {"loss": loss, "real": real.mean(), "fake": fake_logits.mean(), "spread": torch.cat([real, fake_logits]).std()}
-        if not config.loss.startswith("wgan"):  # a critic's zero means nothing
+        if config.wrong_labels and self.num_classes > 1:
+            refused = self.loss_d(real, self._verdict(real_seen, wrong(batch.label, self.num_classes, batch.noise)))
+            loss = torch.lerp(loss, refused, config.wrong_labels)
+        shown = {"loss": loss, "adversarial": loss, "real": real.mean(), "fake": fake_logits.mean()}
+        if not config.clip_weights:  # the bound on its weights, not what it knows, sets how far a clipped critic's verdicts lie apart
+            shown["spread"] = torch.cat([real, fake_logits]).std()
+        if config.loss == "rpgan":  # only differences mean anything
+            shown["accuracy"] = (real > fake_logits).float().mean()
+        elif not config.loss.startswith("wgan"):  # a critic's zero means nothing
             shown["accuracy"] = ((real > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
         verdict, slopes = lambda video: self._verdict(video, batch.label), self._slopes(batch.label)
         for name, gamma, video in (("r1", config.r1, real_seen), ("r2", config.r2, fake_seen)):
@@ -155,6 +163,11 @@ class GANTask:
             shown["first_frame_l1"] = (made[:, :, 0].float() - batch.video[:, :, 0]).abs().mean()
         weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1}
         return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}
+
+
+def wrong(label: Tensor, classes: int, noise: Noise) -> Tensor:
+    """For each label (B,) one of the other ``classes``, each as likely."""
+    return (label + 1 + (noise.uniform("wrong labels") * (classes - 1)).long().clamp(max=classes - 2)) % classes
 
 
 def _call(function: Callable, source: Tensor, label: Tensor | None, net: nn.Module | None = None) -> Tensor:

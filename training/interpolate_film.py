@@ -24,7 +24,8 @@ _PIXELS = 2**21  # made at a time, about one frame of 1920x1080: the networks ta
 
 class Film:
     """A film to work on. ``path``: a video, a folder of images or a stacked JPEG; ``fps``: its rate; ``length``: about how many
-    frames.
+    frames; ``troubles``: what is wrong with it, in words. Where time stamps are uneven, frames are repeated or left out so that each is
+    seen when it should be.
 
     UserError if there is none or it cannot be read.
     """
@@ -36,11 +37,20 @@ class Film:
         health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, image_fps))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
-        self.fps, self.length = health.fps, health.frames
+        self.fps, self.length, self.troubles = health.fps, health.frames, health.faults
+        self._by_time = abs(health.seconds - self.length / self.fps) > max(1.5 / self.fps, 0.02 * health.seconds) if health.seconds else False
+        if self._by_time:
+            self.length = round(health.seconds * self.fps)
 
     def frames(self) -> Iterator[np.ndarray]:
-        """uint8 RGB (H, W, 3)."""
-        return read_frames(self.path)
+        """uint8 RGB (H, W, 3), all of one size; UserError where that changes."""
+        size = None
+        for index, frame in enumerate(read_frames(self.path, fps=self.fps if self._by_time else None)):
+            size = size or frame.shape
+            if frame.shape != size:
+                raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, those before are {size[1]}x{size[0]}; "
+                                "bring all to one size")
+            yield frame
 
 
 class Remaker:
@@ -55,13 +65,14 @@ class Remaker:
         self._sampler, self._batch_size = sampler, batch_size
 
     @torch.no_grad()
-    def between(self, first: np.ndarray, second: np.ndarray, count: int) -> Iterator[np.ndarray]:
-        """``count`` frames at even distances between two frames (H, W, 3)."""
+    def between(self, first: np.ndarray, second: np.ndarray, count: int, restore: bool = False) -> Iterator[np.ndarray]:
+        """``count`` frames at even distances between two frames (H, W, 3): motion, or with ``restore`` what was most likely there."""
         ends = [self._tensor(frame) for frame in (first, second)]
+        interpolate = self.interpolator.restore if restore else self.interpolator
         times = torch.arange(1, count + 1, device=self._sampler.device) / (count + 1)
         for some in times.split(max(1, min(self._batch_size, _PIXELS // (first.shape[0] * first.shape[1])))):
             with hardware.autocast(self._sampler.dtype, self._sampler.device):
-                made = self.interpolator(*(end.expand(len(some), -1, -1, -1) for end in ends), some)
+                made = interpolate(*(end.expand(len(some), -1, -1, -1) for end in ends), some)
             yield from self._frames(made)
 
     @torch.no_grad()
@@ -135,7 +146,7 @@ def from_keyframes(remaker: Remaker, frames: Iterable[np.ndarray], interval: int
             yield start, frame
         elif ends or len(group) == interval + 1:
             end = _kept(remaker, frame, kept)
-            yield from zip([*remaker.between(start, end, len(group) - 2), end], group[1:])
+            yield from zip([*remaker.between(start, end, len(group) - 2, restore=True), end], group[1:])
             start, group = end, [frame]
 
 

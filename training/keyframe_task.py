@@ -1,6 +1,7 @@
 """The task of keyframes: an autoencoder for some frames, an interpolator for those between, each with a phase of its own."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import TrainConfig
@@ -9,6 +10,12 @@ from training.optimizers import make_optimizer
 from training.pixel_losses import PixelLoss
 from training.task import Batch, DataInfo, Phase, Request
 from utils.errors import UserError
+
+
+# A frame whose squared error to a neighbour is so small a share of the neighbours' to each other is that neighbour again, coded anew.
+_REPEAT = 1 / 30
+_LEVEL = 2 / 255
+_REPEATS_WEIGHT = 0.1
 
 
 class KeyframeTask:
@@ -27,6 +34,7 @@ class KeyframeTask:
             raise UserError(f"--model.crop {model.crop}: must be from 1 to the frame's shorter side, "
                             f"{min(config.height, config.width)}")
         self.nets = {name: net.to(device) for name, net in build(model).items()}
+        self.tells_repeats = hasattr(self.nets["interpolator"], "repeats")
         self.config = config
         self._loss = {"ae": PixelLoss(model.reconstruction, "--model.reconstruction", model.vgg_weights, device),
                       "flow": PixelLoss(model.interpolation, "--model.interpolation", model.vgg_weights, device)}
@@ -44,10 +52,16 @@ class KeyframeTask:
         if phase == "ae":
             real = torch.cat([first, second])
             made = self.nets["autoencoder"](real)
-        else:
-            real, made = middle, self.nets["interpolator"](first, second, time)
-        error = (made.detach().float().clamp(-1, 1) - real).square().mean() / 4
-        return {**self._loss[phase](made, real), "decibel": -10 * torch.log10(error + 1e-10)}
+            return {**self._loss[phase](made, real), "decibel": decibel(made, real)}
+        if not self.tells_repeats:
+            made = self.nets["interpolator"](first, second, time)
+            return {**self._loss[phase](made, middle), "decibel": decibel(made, middle)}
+        parts = self.nets["interpolator"].parts(first, second, time)
+        made, repeated = parts["frame"], repeats(first, middle, second)
+        # A held frame says nothing of motion. Its error is made zero, not left out: the mean must not depend on how a batch is divided.
+        shown = self._loss[phase](made, torch.where(repeated.view(-1, 1, 1, 1), made.detach().float(), middle))
+        shown["repeats"] = told_apart(parts["repeats"], repeated, first, second)
+        return {**shown, "loss": shown["loss"] + _REPEATS_WEIGHT * shown["repeats"], "decibel": decibel(made, middle)}
 
     def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
         """The real clips (B, 3, T, H, W) remade from their first and last frame: those through the autoencoder, the others
@@ -55,7 +69,29 @@ class KeyframeTask:
         length = request.video.shape[2]
         first, last = (nets["autoencoder"](request.video[:, :, index]).clamp(-1, 1) for index in (0, -1))
         times = [torch.full((len(first),), index / (length - 1), device=first.device) for index in range(1, length - 1)]
-        return torch.stack([first, *(nets["interpolator"](first, last, time) for time in times), last], 2)
+        return torch.stack([first, *(nets["interpolator"].restore(first, last, time) for time in times), last], 2)
+
+
+def decibel(made: Tensor, real: Tensor) -> Tensor:
+    """PSNR over the batch."""
+    error = (made.detach().float().clamp(-1, 1) - real).square().mean() / 4
+    return -10 * torch.log10(error + 1e-10)
+
+
+def repeats(first: Tensor, middle: Tensor, second: Tensor) -> Tensor:
+    """(B,): whether the middle frame is one of the others again while these differ, as in footage whose frames are held."""
+    return torch.minimum(_apart(first, middle), _apart(middle, second)) < _REPEAT * _apart(first, second)
+
+
+def told_apart(logits: Tensor, repeated: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """How badly ``logits`` (B,) tell repeated frames. Frames that do not differ by more than a level of 256 count as nothing."""
+    differ = _apart(first, second) > _LEVEL**2
+    return (F.binary_cross_entropy_with_logits(logits, repeated.float(), reduction="none") * differ).mean()
+
+
+def _apart(one: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference of frames (B, 3, H, W), each."""
+    return (one - other).square().mean((1, 2, 3))
 
 
 def stretches(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

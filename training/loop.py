@@ -24,7 +24,7 @@ from utils.files import write_json, write_text
 
 EXIT_ALARM = 3
 # Diversity is measured at every so-manieth logged step, on this many clips.
-DIVERSITY_EVERY, DIVERSITY_CLIPS = 10, 32
+DIVERSITY_EVERY, DIVERSITY_CLIPS = 5, 32
 
 
 def train(config: TrainConfig) -> int:
@@ -56,7 +56,10 @@ class Loop:
         self.batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, rank=distributed.rank(),
                                world=distributed.world_size(), workers=config.workers or 1)
         self.interrupted = False
-        self.real_variety = variety(to_float(samples.real_clips(setup.dataset, DIVERSITY_CLIPS, config.seed), torch.device("cpu")))
+        # Of one class where it is asked for: how classes differ says nothing of a collapse within them.
+        asked = any(getattr(net, "takes_labels", False) for net in self.task.nets.values())
+        self.shown_class = setup.dataset.largest_class() if asked else None
+        self.real_variety = variety(to_float(samples.real_clips(setup.dataset, DIVERSITY_CLIPS, config.seed, self.shown_class), torch.device("cpu")))
         self.checkpoints = Path(config.out) / "checkpoints"
         found = checkpoint.latest(self.checkpoints)
         if found:
@@ -147,10 +150,10 @@ class Loop:
         return {"step": self.step, **dict(zip(stats, values.tolist()))}
 
     def _diversity(self) -> dict[str, float]:
-        """How much samples differ from each other, beside real clips (1 = as much)."""
+        """How much samples, of one class if any, differ from each other, beside real clips (1 = as much)."""
         if self.step % (self.config.log_every * DIVERSITY_EVERY) or self.real_variety == 0 or not self.task.latent_dim:
             return {}
-        fixed = samples.fixed_request(self.task, self.setup.dataset, DIVERSITY_CLIPS, self.config.seed, "diversity")
+        fixed = samples.fixed_request(self.task, self.setup.dataset, DIVERSITY_CLIPS, self.config.seed, "diversity", self.shown_class)
         with hardware.autocast(self.setup.dtype, self.setup.device):
             clips = samples.generate(self.task, self.task.nets, fixed)
         return {"diversity": variety(clips) / self.real_variety}
@@ -175,6 +178,8 @@ class Loop:
         if self.config.on_alarm == "warn" and not broken:
             return "go on"
         if not broken:
+            # The same command goes on after it; trouble that lasts must stop that again.
+            self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, varied=self.watch.varied)
             self._save()
         if self.log:
             kept = checkpoint.latest(self.checkpoints)
@@ -234,7 +239,7 @@ class Loop:
         groups = {"nets": checkpoint.net_tensors(self.task.nets), "ema": checkpoint.net_tensors(self.ema.nets),
                   "optimizer": checkpoint.optimizer_tensors(optimizers)}
         state = {"step": self.step, "config": self.config.as_dict(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
-                 "alarms": self.alarms, "watch": {"started": self.watch.started, "counts": self.watch.counts},
+                 "alarms": self.alarms, "watch": self.watch.as_dict(),
                  "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps},
                  "videos": self.setup.dataset.fingerprint, "torch": torch.__version__}
         checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
@@ -249,7 +254,7 @@ class Loop:
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))
         self.step, self.lr_scale, self.rollbacks, self.alarms = state["step"], state["lr_scale"], state["rollbacks"], state["alarms"]
-        self.watch.started, self.watch.counts = state["watch"]["started"], state["watch"]["counts"]
+        self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **state["watch"])
 
     def _set_lr(self) -> None:
         """Learning rates are a function of the step (and of the rollbacks so far)."""

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
+from torch.nn.utils.parametrize import ParametrizationList
 
+from models.layers import BatchNorm
 from training.losses import squared_slopes
 from utils import distributed
 from utils.seeds import torch_generator
@@ -22,8 +24,8 @@ class CompiledSlopes:
     """``||dD/dvideo||^2`` of each clip as :func:`training.losses.squared_slopes` gives it.
 
     Before first use it is checked beside that function, value and parameter gradients, in float32. Where they differ by more than
-    ``TOLERANCE`` (relative), or nothing can be compiled (no C++ compiler, layers whose buffers change), the plain one takes over
-    with one printed line.
+    ``TOLERANCE`` (relative), or nothing can be compiled (no C++ compiler), the plain one takes over with one printed line; at once for
+    networks that change or draw something whenever they are called, which a check would disturb.
     """
 
     def __init__(self, net: nn.Module):
@@ -46,12 +48,14 @@ class CompiledSlopes:
         return gradient.float().square().sum(dim=(1, 2, 3, 4))
 
     def _check(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> bool:
+        for layer in self._net.modules():
+            if isinstance(layer, (BatchNorm, ParametrizationList)) or isinstance(layer, nn.Dropout) and layer.p:
+                return self._gives_up("the network has dropout, batch or spectral normalisation")
         noise = torch.randn(video.shape, generator=torch_generator(0, "compiled penalty")).to(video.device)
         with torch.autocast(video.device.type, enabled=False):
             expected = self._with_gradients(squared_slopes(discriminator, noise))
-            buffers = {name: value.clone() for name, value in self._net.named_buffers()}
             try:
-                found = self._with_gradients(self._compiled(dict(self._net.named_parameters()), buffers, noise, label))
+                found = self._with_gradients(self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), noise, label))
             except Exception as error:  # whatever stops the compiler must not stop training
                 return self._gives_up(str(error).strip().partition("\n")[0] or type(error).__name__)
         # A gradient that is zero but for rounding says nothing about the others.

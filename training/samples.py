@@ -26,10 +26,10 @@ def latents(number: int, dim: int, seed: int, start: int = 0, name: str = "sampl
     return torch.stack([torch.randn(dim, generator=torch_generator(seed, name, start + index)) for index in range(number)])
 
 
-def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, name: str = "sample") -> Request:
-    """The same latents and clips for the same seed; labels take turns."""
-    labels = torch.arange(number) % max(1, len(dataset.classes))
-    video = to_float(real_clips(dataset, number, seed), torch.device("cpu")) if task.wants_video else None
+def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, name: str = "sample", label: int | None = None) -> Request:
+    """The same latents and clips for the same seed; labels take turns unless all are to be ``label``."""
+    labels = torch.arange(number) % max(1, len(dataset.classes)) if label is None else torch.full((number,), label)
+    video = to_float(real_clips(dataset, number, seed, label), torch.device("cpu")) if task.wants_video else None
     number = number if video is None else len(video)
     return Request(latents(number, task.latent_dim, seed, name=name), labels[:number], video)
 
@@ -53,9 +53,12 @@ def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> 
                           for at in range(0, len(request.latents), batch_size)])
 
 
-def real_clips(dataset: VideoDataset, number: int, seed: int) -> Tensor:
-    """uint8 (number, T, H, W, 3): the same clips for the same seed, spread over all videos."""
-    chosen = torch.randperm(len(dataset), generator=torch_generator(seed, "shown reals"))[:number].sort().values
+def real_clips(dataset: VideoDataset, number: int, seed: int, label: int | None = None) -> Tensor:
+    """uint8 (number, T, H, W, 3), fewer where there are fewer: the same clips for the same seed, spread over all videos, or those of a class."""
+    chosen = torch.randperm(len(dataset), generator=torch_generator(seed, "shown reals"))
+    if label is not None:
+        chosen = chosen[dataset.labels()[chosen] == label]
+    chosen = chosen[:number].sort().values
     return dataset.gather(chosen)["video"].cpu()
 
 

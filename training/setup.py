@@ -51,7 +51,7 @@ def prepare(config: TrainConfig) -> Setup:
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(principal_components, dataset))
     return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
-                 build_task(config, info, device), count_steps(config, len(dataset)))
+                 build_task(config, info, device), count_steps(config, len(dataset.consecutive_clips() if config.ordered else dataset)))
 
 
 def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:

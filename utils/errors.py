@@ -1,6 +1,7 @@
 """A user's mistake is one line and exit status 2; a bug is a traceback."""
 
 import errno
+import signal
 import sys
 
 EXIT_USER_ERROR = 2
@@ -17,6 +18,7 @@ class UserError(Exception):
 
 def script(main) -> None:
     """Run ``main()`` as a shell command: returns its exit status to the shell and turns user errors into one line, status 2."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # half-written files are cleared away
     try:
         status = main()
     except UserError as error:

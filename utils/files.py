@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import UserError
@@ -39,7 +39,8 @@ def atomic_file(path: Path):
         os.replace(temporary, path)
         fsync_path(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what counts
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -57,6 +58,13 @@ def atomic_folder(path: Path):
         fsync_path(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def allow_all(path: Path) -> None:
+    """The permissions of any new file, for one that a library made readable to its owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -26,6 +26,7 @@ ENDINGS = (".mp4", ".avi", ".gif", ".png")
 MIN_FPS, MAX_FPS = 0.001, 1000
 # A GIF counts time in hundredths of a second, and browsers slow anything shorter than two of them down to ten.
 MAX_GIF_FPS = 50
+_MOST_H264 = 16384
 # The same frames must give the same bytes. x264's output depends on its number of threads, so that must not follow the
 # machine's number of cores; and its macroblock-tree rate control, with B-frames, varies from run to run (core 165).
 _X264 = {"preset": "medium", "threads": "4", "x264-params": "mbtree=0"}
@@ -188,6 +189,8 @@ class _H264:
         self._container.mux(self._stream.encode(picture))
 
     def _configure(self, width: int, height: int) -> None:
+        if max(width, height) > _MOST_H264:
+            raise UserError(f"{width}x{height}: H.264 holds at most {_MOST_H264} pixels a side; make fewer or smaller cells, or write a .png")
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", self._time_base
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

@@ -24,13 +24,27 @@ def config(**settings) -> TrainConfig:
     *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken",
                                               "batch_size")),
     *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
-    ({"augment_p": 1.01}, "augment_p"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
+    ({"augment_p": 1.01}, "augment_p"), ({"wrong_labels": 1.5}, "wrong_labels"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
     ({"steps": 5, "epochs": 5}, "steps"), ({"fps": 5.0, "frame_skip": 2}, "fps"), ({"fps": 5.0, "max_frames": 10}, "max_frames"),
     ({"frame_skip": 2, "max_frames": 10}, "frame_skip"), ({"batch_size": 10, "accumulate": 4}, "accumulate"),
 ], ids=lambda value: value if isinstance(value, str) else "-".join(f"{name}={number}" for name, number in value.items()))
 def test_settings_that_make_no_sense_are_refused_by_name(settings, flag):
     with pytest.raises(UserError, match=f"--{flag}"):
         config(**settings).check()
+
+
+@pytest.mark.parametrize("family, settings", [
+    ("dcgan", {"g_width": 0}), ("dcgan", {"growth": 0}), ("dcgan", {"g_depth": -1}), ("dcgan", {"d_dropout": 1.0}), ("dcgan", {"latent_dim": -1}),
+    ("vgan", {"max_width": 0}), ("vgan", {"depth": -1}), ("hrvgan", {"class_dim": -1}), ("mlp_gan", {"components": -1}), ("keyframes", {"crop": 0})])
+def test_sizes_of_networks_are_refused_by_name(family, settings):
+    (name,) = settings
+    with pytest.raises(UserError, match=f"--model.{name} {settings[name]}: must be at least"):
+        TrainConfig(family=family, model=MODELS[family](**settings)).check()
+
+
+@pytest.mark.parametrize("family, name", [("mlp_gan", "components"), ("vgan", "time_depth"), ("hrvgan", "time_doublings")])
+def test_what_may_be_nothing_is_allowed(family, name):
+    TrainConfig(family=family, model=MODELS[family](**{name: 0})).check()
 
 
 @pytest.mark.parametrize("settings", [

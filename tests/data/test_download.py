@@ -194,8 +194,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_manifest(site, film, get, tmp_pat
 
 def test_a_file_on_disk(film, get, tmp_path):
     (tmp_path / "my film.mp4").write_bytes(film)
-    said, entries = get((tmp_path / "my film.mp4").as_uri(), (tmp_path / "gone.mp4").as_uri(), "file:///dev/zero", "file://elsewhere/a.mp4")
-    assert "1 of 4 obtained" in said and files(tmp_path) == {"my film.mp4": film}
+    said, entries = get((tmp_path / "my film.mp4").as_uri(), (tmp_path / "gone.mp4").as_uri(), "file:///dev/zero", "file://elsewhere/a.mp4",
+                        f"file:///{'long' * 100}.mp4")
+    assert "1 of 5 obtained" in said and files(tmp_path) == {"my film.mp4": film}
 
 
 def test_cookies_are_sent_and_left_alone(site, film, get, tmp_path):
@@ -216,7 +217,8 @@ def test_without_yt_dlp_pages_are_refused_and_files_come(site, film, get, tmp_pa
 
 
 def test_urls_from_a_file(site, film, get, tmp_path):
-    (tmp_path / "urls.txt").write_text(f"# walks\n{site.put('/a.mp4', film)}\n\n  {site.put('/b.mp4', film)}\n{site.url}/a.mp4\n")
+    (tmp_path / "urls.txt").write_text(f"# walks\n{site.put('/a.mp4', film)}\n\n  {site.put('/b.mp4', film)}\n{site.url}/a.mp4\n",
+                                         encoding="utf-8-sig")
     said, _ = get("--url_file", tmp_path / "urls.txt")
     assert "2 of 2 obtained" in said and len(site.asked) == 2
 

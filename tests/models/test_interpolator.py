@@ -17,7 +17,7 @@ def wild() -> Interpolator:
     """One whose zeros were replaced, as training does."""
     torch.manual_seed(0)
     net = Interpolator(width=8, levels=3).eval()
-    for part in (*(decoder.motion for decoder in net.decoders), net.synthesis.out):
+    for part in (*(decoder.motion for decoder in net.decoders), net.synthesis.out, net.repeats.body[-1]):
         torch.nn.init.normal_(part.weight, std=0.1)
         torch.nn.init.normal_(part.bias, std=0.1)
     return net
@@ -72,8 +72,28 @@ def test_what_stands_still_is_left_alone_to_the_bit(wild):
 def test_any_size(wild, size):
     parts = wild.parts(torch.rand(2, 3, *size), torch.rand(2, 3, *size), torch.tensor([0.3, 0.6]))
     assert {name: tuple(value.shape) for name, value in parts.items()} == {
-        "frame": (2, 3, *size), "flow0": (2, 2, *size), "flow1": (2, 2, *size), "mask": (2, 1, *size), "residual": (2, 3, *size)}
+        "frame": (2, 3, *size), "flow0": (2, 2, *size), "flow1": (2, 2, *size), "mask": (2, 1, *size), "residual": (2, 3, *size),
+        "repeats": (2,)}
     assert parts["mask"].min() >= 0 and parts["mask"].max() <= 1 and all(torch.isfinite(value).all() for value in parts.values())
+
+
+@torch.no_grad()
+def test_restored_frames_are_repeated_where_the_network_says_so(net):
+    """Clip by clip, and always the nearer one; half way the first."""
+    first, second, moves = smooth(16, 16, 1), smooth(16, 16, 2), net(smooth(16, 16, 1), smooth(16, 16, 2), at(0.5))
+    torch.testing.assert_close(net.restore(first, second, at(0.5)), moves)  # untrained, it takes all footage for moving
+    net.repeats.body[-1].bias.fill_(0.1)
+    for time, nearer in ((0.3, first), (0.5, first), (0.6, second)):
+        assert torch.equal(net.restore(first, second, at(time)), nearer)
+    torch.testing.assert_close(net(first, second, at(0.5)), moves)
+    # A head that sees nothing but the time: repeated near the ends, not half way.
+    net.repeats.body[0].weight.zero_()
+    net.repeats.body[0].bias.zero_()
+    net.repeats.body[0].weight[:, 0] = 1
+    net.repeats.body[-1].weight.fill_(1)
+    net.repeats.body[-1].bias.fill_(-0.1)
+    made = net.restore(first.expand(2, -1, -1, -1), second.expand(2, -1, -1, -1), torch.tensor([0.1, 0.5]))
+    assert torch.equal(made[:1], first) and not torch.equal(made[1:], first)
 
 
 @torch.no_grad()
@@ -83,14 +103,14 @@ def test_clips_of_a_batch_do_not_meet(wild):
 
 
 def test_every_parameter_learns(wild):
-    made = wild(smooth(32, 32, 1), smooth(32, 32, 2), at(0.4))
-    (made - smooth(32, 32, 3)).square().mean().backward()
+    made = wild.parts(smooth(32, 32, 1), smooth(32, 32, 2), at(0.4))
+    ((made["frame"] - smooth(32, 32, 3)).square().mean() + made["repeats"].sum()).backward()
     idle = [name for name, parameter in wild.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
     assert not idle
     wild.zero_grad(set_to_none=True)
 
 
 def test_the_number_of_parameters_is_held():
-    assert sum(parameter.numel() for parameter in Interpolator().parameters()) == 503_587 <= MOST_PARAMETERS
+    assert sum(parameter.numel() for parameter in Interpolator().parameters()) == 510_852 <= MOST_PARAMETERS
     with torch.device("meta"), pytest.raises(ValueError, match="more than 2,800,000"):
         Interpolator(width=64)

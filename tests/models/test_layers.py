@@ -8,6 +8,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, SamePad
+from utils.errors import UserError
 
 
 def pair(channels: int = 5) -> tuple[BatchNorm, nn.BatchNorm2d]:
@@ -144,3 +145,9 @@ def test_convolutions_over_few_frames_are_right_in_bfloat16(kind, frames, kernel
         found, = torch.autograd.grad(values, layer.weight, direction)
         assert (values.double() - exact).abs().max() < 0.03 * exact.abs().max()
         assert (found.double() - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_batch_norm_of_a_single_value_is_refused_in_words():
+    with pytest.raises(UserError, match="--batch_size"):
+        BatchNorm(3)(torch.randn(1, 3))
+    assert torch.isfinite(BatchNorm(3)(torch.randn(1, 3, 1, 2))).all()

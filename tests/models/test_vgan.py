@@ -65,7 +65,8 @@ COUNTS = {
         + conv(100, 512, 16) + conv(512, 256, 4) + conv(256, 128, 4) + conv(128, 64, 4) + conv(64, 3, 4)
         + conv(100, 512, 32) + conv(512, 256, 64) + conv(256, 128, 64) + conv(128, 64, 64) + conv(64, 3, 64) + conv(64, 1, 64)
         + 2 * (norm(512) + norm(256) + norm(128) + norm(64)),
-        "discriminator": conv(3, 64, 64) + conv(64, 128, 64) + conv(128, 256, 64) + conv(256, 512, 64) + conv(512, 1, 32)},
+        "discriminator": conv(3, 64, 64) + conv(64, 128, 64) + conv(128, 256, 64) + conv(256, 512, 64) + conv(512, 1, 32)
+        + norm(128) + norm(256) + norm(512)},
 }
 MILLIONS = {"vgan": (16.25, 11.06), "vgan_conditional": (68.22, 44.14), "vgan_wgan": (15.69, 11.04)}
 

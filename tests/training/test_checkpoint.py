@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -94,6 +95,16 @@ def test_the_newest_are_kept_and_latest_follows(tmp_path):
         assert checkpoint.latest(tmp_path).name == checkpoint.name_of(step)
     assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_999999", "step_1000000"]
     assert {path.name for path in tmp_path.iterdir()} == {"step_999999", "step_1000000", "latest"}
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path):
+    nets, optimizers = new_training()
+    before = os.umask(0o027)
+    try:
+        save(tmp_path, 5, nets, optimizers, keep=2, every=1)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in checkpoint.latest(tmp_path).iterdir()} == {0o640}
 
 
 def test_a_checkpoint_of_an_interruption_goes_with_the_next_one(tmp_path):

@@ -66,6 +66,15 @@ def test_two_processes_lose_what_one_loses(runner, tmp_path, settings):
     assert difference(tmp_path / "two", tmp_path / "one") < TOLERANCE
 
 
+def test_penalties_through_batch_norm_have_the_gradient_of_one_process(runner, tmp_path):
+    """The backward pass of the statistics is differentiated itself."""
+    settings = ["--precision", "fp32", "--steps", 1, "--model.d_norm", "batch", "--r1", "100"]
+    runner.train("--out", tmp_path / "one", *settings)
+    train_two(runner, "--out", tmp_path / "two", *settings)
+    (ours,), (theirs,) = rows(tmp_path / "two"), rows(tmp_path / "one")
+    assert ours["d/grad_norm"] == pytest.approx(theirs["d/grad_norm"], rel=2e-5)
+
+
 def test_two_processes_are_one_with_its_batch_in_two_parts(runner, tmp_path):
     """To the last bit: the same halves are summed. (Batch normalisation would see the parts apart, hence none.)"""
     command = ["--precision", "fp32", "--steps", STEPS, "--model.g_norm", "none", "--r1", "1", "--augment", "color,cutout", "--loss", "rpgan", "--clip_grad", "1"]

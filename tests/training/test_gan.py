@@ -1,5 +1,7 @@
 """The adversarial task: what its two halves may know of each other."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,8 @@ from configs.schema import TrainConfig
 from models.dcgan import DCGANConfig
 from tests.training.runner import newest
 from training import checkpoint
-from training.gan import GANTask
+from training.gan import GANTask, wrong
+from training.losses import bce_d
 from training.setup import build_task
 from training.task import Batch, DataInfo, Noise, Request
 from utils.errors import UserError
@@ -85,6 +88,33 @@ def test_a_critic_with_gradient_penalty():
     assert "accuracy" not in losses  # a critic's zero means nothing
 
 
+def test_what_the_discriminator_knows_is_told_by_the_loss_it_has():
+    """A clipped critic's verdicts lie close whatever it knows; of pairs only the difference counts, and penalties are apart."""
+    batch = a_batch()
+    assert "spread" in answer_task(loss="wgan").losses("d", batch) and "spread" not in answer_task(loss="wgan", clip_weights=0.01).losses("d", batch)
+    task = answer_task(loss="rpgan", r1=5.0)
+    verdict = task.nets["discriminator"].forward
+    task.nets["discriminator"].forward = lambda video, *label: verdict(video, *label) + 30  # all above zero
+    found = task.losses("d", replace(batch, video=batch.video + 1))
+    assert found["accuracy"] in (0.0, 1.0) and found["accuracy"] == (found["real"] > found["fake"])
+    assert found["loss"].item() == pytest.approx((found["adversarial"] + 2.5 * found["r1"]).item(), rel=1e-5)
+
+
+def test_real_clips_with_wrong_labels_are_refused_too():
+    """The verdict of this discriminator is the mean and the label: of the two labels the other one is the wrong one."""
+    batch = a_batch()
+    plain, mixed = (answer_task(loss="bce", wrong_labels=share).losses("d", batch) for share in (0.0, 0.25))
+    real = batch.video.mean((1, 2, 3, 4)) + batch.label
+    refused = bce_d(real, batch.video.mean((1, 2, 3, 4)) + 1 - batch.label)
+    assert mixed["loss"].item() == pytest.approx((0.75 * plain["loss"] + 0.25 * refused).item(), rel=1e-5)
+    labels = torch.arange(4).repeat(500)
+    others = wrong(labels, 4, Noise((0,), slice(0, 2000), 2000, torch.device("cpu")))
+    assert (others != labels).all()
+    for label in range(4):
+        counts = others[labels == label].bincount(minlength=4)
+        assert counts[label] == 0 and (counts.sum() - 3 * counts[counts > 0].min()) < 150, "each of the others as likely"
+
+
 def test_samples_of_a_generator_that_answers_to_images():
     batch = a_batch()
     task = answer_task()
@@ -92,7 +122,7 @@ def test_samples_of_a_generator_that_answers_to_images():
     assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
 
 
-@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1"])
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels"])
 def test_a_term_that_could_apply_to_nothing_is_refused(term):
     with pytest.raises(UserError, match=f"--{term} 0.1"):
         build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 0.1}), DataInfo())

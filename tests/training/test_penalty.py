@@ -114,12 +114,26 @@ def check_fallback(capsys, reason: str) -> None:
 
 def test_the_check_leaves_statistics_and_random_numbers_alone(monkeypatch):
     uncompiled(monkeypatch)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), BatchNorm(3).eval(), nn.Linear(3, 1), nn.Flatten(0))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.LayerNorm(3), nn.Linear(3, 1), nn.Flatten(0))
     before, state = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
     CompiledSlopes(net)(net, torch.randn(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0)), None)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), BatchNorm(3), nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3))],
+                         ids=["dropout", "batch norm", "spectral norm"])
+def test_networks_that_a_call_changes_are_left_alone(monkeypatch, capsys, layer):
+    uncompiled(monkeypatch)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), layer, nn.Linear(3, 1), nn.Flatten(0))
+    video, state = torch.randn(2, 3, 1, 2, 2), torch.get_rng_state()
+    slopes, calls = CompiledSlopes(net), []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    slopes(net, video, None)
+    assert slopes.works is False and len(calls) == 1, "only what was asked for, no trial"
+    assert "dropout, batch or spectral normalisation" in capsys.readouterr().out
+    assert torch.equal(torch.get_rng_state(), state) or isinstance(layer, nn.Dropout)
 
 
 @pytest.mark.parametrize("step, compiled", [(1, False), (3, False), (5, True)])

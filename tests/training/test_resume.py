@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 
 import pytest
 
@@ -121,11 +122,20 @@ def test_a_second_process_is_refused_and_the_first_unharmed(runner, straight, tm
     out, command = tmp_path / "run", ["--steps", STEPS, "--precision", "fp32"]
     first = runner.start("--out", out, *command)
     assert first.until(lambda: steps_done(out) >= 3)
+    first.signal(signal.SIGSTOP)  # or it might be done before the second has begun
     for extra in ([], ["--restart"]):
         second = runner.train("--out", out, *command, *extra, expect=2)
         assert second.stderr.count("\n") == 1 and "another process is training there" in second.stderr
+    first.signal(signal.SIGCONT)
     assert first.wait() == 0
     same(out, straight(*command))
+
+
+def test_another_interval_of_the_log_keeps_what_was_logged(runner, tmp_path):
+    out, command = tmp_path / "run", ["--precision", "fp32"]
+    runner.train("--out", out, *command, "--steps", 12, "--log_every", "2")
+    runner.train("--out", out, *command, "--steps", 20, "--log_every", "5")
+    assert [row["step"] for row in rows(out)] == [2, 4, 6, 8, 10, 15, 20]
 
 
 def test_leftovers_of_a_crash(runner, straight, tmp_path):

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from training.samples import generate, latents, plot_losses, write_samples
+from data.dataset import VideoDataset
+from tests.data.films import moving, write_film
+from training.samples import fixed_request, generate, latents, plot_losses, real_clips, write_samples
 from training.task import Request
 
 
@@ -35,6 +37,21 @@ class Toy:
         if request.labels is not None:
             colours = colours * 0 + request.labels.view(-1, 1, 1, 1, 1) / 10
         return colours.expand(-1, -1, self.frames, 8, 16)
+
+
+def test_shown_clips_and_labels_of_one_class(tmp_path):
+    """Collapse within a class cannot be seen among clips of many."""
+    for number, (name, count) in enumerate((("a", 6), ("b", 9), ("c", 7))):
+        write_film(tmp_path / "videos" / name / "1.mp4", moving(count, seed=number, height=32, width=32))
+    dataset = VideoDataset(tmp_path / "videos", 32, 32, 2, cache_dir=tmp_path / "cache", quiet=True)
+    assert dataset.labels().tolist() == [0] * 5 + [1] * 8 + [2] * 6 and dataset.largest_class() == 1
+    of_b = dataset.gather(torch.arange(5, 13))["video"].cpu()
+    assert torch.equal(real_clips(dataset, 100, 0, label=1), of_b)
+    task = Toy()
+    task.wants_video = True
+    asked = fixed_request(task, dataset, 4, 0, label=1)
+    assert asked.labels.tolist() == [1] * 4 and asked.video.shape[0] == 4
+    assert fixed_request(task, dataset, 4, 0).labels.tolist() == [0, 1, 2, 0]
 
 
 def test_a_latent_is_a_function_of_its_number():

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from models.dcgan import DCGANConfig
+from models.vgan import VGANConfig
 from training import setup
 from training.task import DataInfo
 
@@ -28,6 +31,13 @@ def test_principal_components_are_those_of_the_training_frames(tmp_path):
     assert (np.abs((found * directions[:15]).sum(1)) >= 0.999 * np.linalg.norm(found, axis=1)).all()
     more = setup.principal_components(dataset, 70)
     assert more.shape == (70, 3, 32, 48) and not more[60:].any() and more[:50].flatten(1).norm(dim=1).min() > 0
+
+
+def test_an_ordered_epoch_is_one_pass_over_clips_side_by_side(tmp_path):
+    config = TrainConfig(family="vgan", data="synthetic:num_videos=4,frames=32", height=16, width=16, frames=8, batch_size=2, epochs=1, workers=1,
+                         cache_dir=str(tmp_path), model=VGANConfig(g_width=4, d_width=4))
+    assert setup.prepare(config).steps == 4 * (32 - 7) / 2
+    assert setup.prepare(replace(config, ordered=True)).steps == 4 * 4 / 2
 
 
 def test_a_generator_is_given_the_mean_frame_when_it_asks_for_it():

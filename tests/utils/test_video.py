@@ -226,6 +226,25 @@ def test_frames_of_another_kind_or_size_are_a_bug(tmp_path, bad, ending):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_film_too_wide_for_its_codec_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="16400x2: H.264 holds at most 16384"):
+        write_video(tmp_path / "film.mp4", [np.zeros((2, 16400, 3), np.uint8)], 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_ended_by_a_scheduler_leaves_nothing(tmp_path):
+    code = ("import numpy as np, sys; from utils.errors import script; from utils.video import write_video\n"
+            "def frames():\n    while True:\n        print('.', flush=True); yield np.zeros((16, 16, 3), np.uint8)\n"
+            f"script(lambda: write_video({str(tmp_path / 'film.mp4')!r}, frames(), 24))")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        for _ in range(5):
+            process.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode == 128 + 15 and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("ending", [".mp4", ".avi", ".gif", ".png"])
 def test_a_failure_leaves_nothing_and_spares_the_earlier_film(tmp_path, ending):
     def failing():
