@@ -13,7 +13,7 @@ import torch
 def derive(seed: int, *keys: int | str) -> int:
     """A 63-bit seed from ``seed`` and any number of integer or string keys."""
     text = "/".join(str(key) for key in (seed, *keys))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") >> 1
 
 
 def torch_generator(seed: int, *keys: int | str, device="cpu") -> torch.Generator:
