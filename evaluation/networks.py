@@ -6,7 +6,7 @@ from metrics.networks.weights import MissingWeights
 from metrics.registry import Metric
 from evaluation.config import EvaluateConfig
 from evaluation.own_network import own_network
-from utils import hardware
+from utils import distributed, hardware
 from utils.errors import UserError
 
 
@@ -26,7 +26,7 @@ def load_networks(metrics: dict[str, Metric], config: EvaluateConfig) -> tuple[d
 
     UserError if nothing is left."""
     weights = parse_weights(config.weights)
-    device = str(hardware.pick_device(config.device))
+    device = str(hardware.pick_device(config.device, distributed.local_rank()))
     able, networks, notes = {}, {}, []
     missing: dict[str, str] = {}
     for name, metric in metrics.items():

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from metrics import ms_ssim, of_features, of_samples, pixel, swd
+from metrics import lpips, ms_ssim, of_features, of_samples, pixel, swd
 from metrics.diversity import Thumbnails
 from metrics.features import Features
-from metrics.networks.load import NETWORKS
+from metrics.temporal import Profiles
 from metrics.warping import WarpingErrors
 from utils.errors import UserError
 
@@ -33,19 +33,98 @@ class Metric:
     collects: str = ""
     """Which of COLLECTORS a metric of sets or samples looks at; metrics that name the same one share it."""
     network: str | None = None
-    """The feature network it takes if none is named; None for a metric that needs none."""
+    """The feature network it takes if its name tells no other; None for a metric that needs none."""
+    looks_at: Literal["frames", "clips"] = "frames"
+    """What the network is shown, where it takes either."""
     resample: Callable | None = None
     """For intervals: the collectors -> a function of their rows, faster than the whole metric and as spread out."""
+    name: str = ""
+
+    @property
+    def needs(self) -> tuple[str, str] | None:
+        """The network and what it is shown: equal where metrics can share it."""
+        return (self.network, self.looks_at) if self.network else None
 
 
 COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "features": Features, "warping": WarpingErrors,
-              "thumbnails": Thumbnails}
+              "thumbnails": Thumbnails, "profiles": Profiles}
 
 _SWD = "metrics.swd 2: 7x7 patches, 128 per frame and level, 4 x 128 directions"
+_quick = lambda normalise: lambda real, fake: lambda a, b: swd.swd(real.select(a), fake.select(b), normalise, directions=16).value
 _sets = partial(Metric, "sets")
+_features = partial(_sets, unit="", collects="features", network="inception")
 METRICS = {
     "psnr": Metric("pairs", pixel.psnr, "higher", "dB", "peak signal-to-noise ratio, mean over frames",
                    "metrics.pixel.psnr 1"),
     "ssim": Metric("pairs", pixel.ssim, "higher", "", "structural similarity, mean over frames",
                    "metrics.pixel.ssim 1: 11x11 Gaussian, sigma 1.5, per channel, valid windows", pixel.WINDOW),
+    "ms_ssim": Metric("pairs", ms_ssim.ms_ssim, "higher", "", "SSIM over five scales, mean over frames", "metrics.ms_ssim 1",
+                      ms_ssim.SMALLEST),
+    "lpips": Metric("pairs", None, "lower", "", "distance of AlexNet's features, mean over frames", "torchmetrics' linear weights, v0.1",
+                    lpips.SMALLEST, network="lpips"),
+    "swd": _sets(swd.swd, "lower", "x1e3", "sliced Wasserstein distance, as published: texture and layout",
+                 f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=_quick("each")),
+    "swd_color": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same, sensitive to colour and contrast too",
+                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches", resample=_quick("real")),
+    "swd_motion": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences",
+                        f"{_SWD}, frame differences, both normalised by the real side", swd.PATCH, "motion_patches",
+                        resample=_quick("real")),
+    "fid": _features(of_features.frechet, "lower", summary="Frechet distance of frames' features", definition="metrics.frechet 1",
+                     resample=of_features.frechet_resampler),
+    "kid": _features(of_features.kid, "lower", summary="kernel distance of frames' features: no bias with few samples",
+                     definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler),
+    "precision": _features(of_features.precision, "higher", summary="share of generated frames that lie where real ones do",
+                           definition="torch-fidelity's, 3 nearest neighbours"),
+    "recall": _features(of_features.recall, "higher", summary="share of real frames that lie where generated ones do",
+                        definition="torch-fidelity's, 3 nearest neighbours"),
+    "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits",
+                 collects="features", network="inception", resample=of_features.inception_resampler),
+    "fvd": _features(of_features.frechet, "lower", summary="Frechet distance of clips' features", definition="metrics.frechet 1",
+                     resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
+    "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features", definition="torch-fidelity's, 100 subsets of 1000",
+                     resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
+    "warping_error": Metric("samples", of_samples.warping_error, "near real", "x1e3",
+                            "change from frame to frame that motion does not explain", "metrics.warping 1: DIS flow of the clip itself",
+                            16, "warping", resample=of_samples.mean_resampler("warping_error")),
+    "motion": Metric("samples", of_samples.motion, "near real", "px/frame", "mean length of the optical flow",
+                     "metrics.warping 1: DIS flow of the clip itself", 16, "warping", resample=of_samples.mean_resampler("motion")),
+    "diversity": Metric("samples", of_samples.diversity, "near real", "", "how different clips are from each other: RMS of thumbnails",
+                        "metrics.diversity 1", collects="thumbnails"),
 }
+# What a network looks at; None: frames or clips, as the metric asks.
+_LOOKS = {"inception": "frames", "r3d_18": "clips", "s3d": "clips", "i3d": "clips", "c3d": "clips", "script": None, "random": None,
+          "own": "clips"}
+_CLASSIFY = {"inception", "r3d_18", "s3d", "c3d"}
+
+
+def choose(names: str, flag: str | None = None) -> dict[str, Metric]:
+    """The metrics of a comma-separated list. A feature network may follow a name, as in ``fid_random``, ``fvd_r3d_18``, ``is_c3d``.
+
+    UserError names the known ones if one is not."""
+    flag = flag or f"--metrics {names}"
+    wanted = list(dict.fromkeys(name.strip().lower() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise UserError(f"{flag}: empty; known are {', '.join(METRICS)}")
+    return {name: _named(name, flag) for name in wanted}
+
+
+def describe() -> str:
+    """A line for each metric, and one on networks."""
+    lines = [f"{name:14} {metric.better:9} {metric.summary}" + (f" [{metric.network}]" if metric.network else "") for name, metric in METRICS.items()]
+    return "\n".join([*lines, "", f"[network]: another one by its name after an underscore: {', '.join(_LOOKS)}"])
+
+
+def _named(name: str, flag: str) -> Metric:
+    if name in METRICS:
+        return replace(METRICS[name], name=name)
+    for base, metric in METRICS.items():
+        network = name.removeprefix(base + "_")
+        if name.startswith(base + "_") and network in _LOOKS and metric.collects == "features":
+            looks_at = _LOOKS[network] or metric.looks_at
+            if base in ("fid", "fvd", "kvd") and looks_at != metric.looks_at:
+                right = {"fid": "fvd", "fvd": "fid", "kvd": "kid"}[base]
+                raise UserError(f"{flag}: {network} looks at {looks_at}; ask for {right}_{network}")
+            if base == "is" and network not in _CLASSIFY:
+                raise UserError(f"{flag}: {network} does not classify; the Inception score needs one of {', '.join(sorted(_CLASSIFY))}")
+            return replace(metric, name=name, network=network, looks_at=looks_at)
+    raise UserError(f"{flag}: unknown {name}; known are {', '.join(METRICS)}, those of features also with another network, as fid_random")

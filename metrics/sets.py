@@ -21,6 +21,7 @@ from utils import distributed
 from utils.progress import Progress
 from utils.seeds import numpy_generator
 
+THUMBNAILS, PROFILES = ("thumbnails", None), ("profiles", None)  # collected whatever the metrics: the report shows them
 SHOWN = 16  # clips of each side, evenly spread over the draw, that are kept for the pictures
 
 
@@ -107,7 +108,8 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
                 result.collected[side] = result.collected["real"]
                 progress.update(len(numbers))
                 continue
-            collectors = {key_of(metric): _collector(metric, how, len(numbers), networks or {}) for metric in metrics.values()}
+            keys = dict.fromkeys([key_of(metric) for metric in metrics.values()] + ([] if side.startswith("floor") else [THUMBNAILS, PROFILES]))
+            collectors = {key: new_collector(key, how, len(numbers), networks or {}) for key in keys}
             look_at_all(crowd, numbers, collectors, how.batch_size, progress, shelf)
             result.collected[side] = collectors
             if not side.startswith("floor") and distributed.is_main():
@@ -181,11 +183,12 @@ def draw_clips(crowd: Crowd, wanted: int, seed: int, one_per_video: bool = False
     return _sorted(order[:wanted]), floor
 
 
-def _collector(metric: Metric, how: How, clips: int, networks: dict[tuple, Network]) -> Collector:
-    kind = COLLECTORS[metric.collects]
-    most = max(1, how.max_frames // how.frames_per_clip) if "patches" in metric.collects else how.max_features
+def new_collector(key: tuple, how: How, clips: int, networks: dict[tuple, Network]) -> Collector:
+    """One of those :func:`key_of` names, that is to see ``clips`` clips."""
+    collects, needs = key
+    most = max(1, how.max_frames // how.frames_per_clip) if "patches" in collects else how.max_features
     draw = Draw(how.seed, how.frames_per_clip, clips, most)
-    return kind(draw, networks[metric.needs]) if metric.needs else kind(draw)
+    return COLLECTORS[collects](draw, networks[needs]) if needs else COLLECTORS[collects](draw)
 
 
 def _sorted(numbers: np.ndarray) -> Tensor:
