@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-import utils.vision  # noqa: F401  torchmetrics imports torchvision
 from metrics.pixel import MS_SSIM_SMALLEST, average, ms_ssim, psnr, ssim
+import utils.vision  # noqa: F401  without it torchmetrics may not load
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, structural_similarity_index_measure
 
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
