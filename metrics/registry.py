@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from metrics import lpips, ms_ssim, of_features, of_samples, pixel, swd
+from metrics import lpips, of_features, of_samples, pixel, swd
 from metrics.diversity import Thumbnails
 from metrics.features import Features
 from metrics.temporal import Profiles
@@ -58,10 +58,10 @@ METRICS = {
                    "metrics.pixel.psnr 1"),
     "ssim": Metric("pairs", pixel.ssim, "higher", "", "structural similarity, mean over frames",
                    "metrics.pixel.ssim 1: 11x11 Gaussian, sigma 1.5, per channel, valid windows", pixel.WINDOW),
-    "ms_ssim": Metric("pairs", ms_ssim.ms_ssim, "higher", "", "SSIM over five scales, mean over frames", "metrics.ms_ssim 1",
-                      ms_ssim.SMALLEST),
+    "ms_ssim": Metric("pairs", pixel.ms_ssim, "higher", "", "SSIM over five scales, mean over frames", "metrics.ms_ssim 1",
+                      pixel.MS_SSIM_SMALLEST),
     "lpips": Metric("pairs", None, "lower", "", "distance of AlexNet's features, mean over frames", "torchmetrics' linear weights, v0.1",
-                    lpips.SMALLEST, network="lpips"),
+                    lpips.SMALLEST["alex"], network="lpips"),
     "swd": _sets(swd.swd, "lower", "x1e3", "sliced Wasserstein distance, as published: texture and layout",
                  f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=_quick("each")),
     "swd_color": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same, sensitive to colour and contrast too",

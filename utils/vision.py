@@ -1,23 +1,22 @@
-"""Makes ``import torchvision``, and whatever imports it, safe: import this module first.
+"""torchvision, whichever PyTorch it stands beside: import this module before anything that imports torchvision.
 
-The registry's wheel of torchvision is built for CUDA. Beside a CPU-only torch its compiled operators do not load, and
-its import stops at the first operator whose schema it expects. Declaring the two it asks for is enough: all that is
-used here is plain Python.
+The wheel of torchvision in the registry is built for CUDA. Beside a CPU-only PyTorch its compiled operators do not load, and
+``import torchvision`` stops because ``nms`` and ``qnms`` have no schema. With the two defined first all that is written in
+Python works, and nothing else of it is used here.
 """
 
 import sys
 
 import torch
 
-_SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
 try:
-    import torchvision  # noqa: F401
+    import torchvision
 except RuntimeError:
-    for _name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[_name]
-    LIBRARY = torch.library.Library("torchvision", "DEF")  # its schemas live as long as it does
-    for _schema in _SCHEMAS:
-        LIBRARY.define(_schema)
-    import torchvision  # noqa: F401
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # half imported
+    _schemas = torch.library.Library("torchvision", "DEF")  # they last as long as this object does
+    for operator in ("nms", "qnms"):
+        _schemas.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+__all__ = ["torchvision"]
