@@ -5,6 +5,8 @@ High where every sample is clearly of one class and all classes occur; between 1
 generated side alone and depends on the classifier and on how many samples a split has, so only the score of real
 samples beside it tells what is good. Computed by torch-fidelity. """
 
+import math
+
 from torch import Tensor
 
 import utils.vision  # noqa: F401  torch_fidelity imports torchvision
@@ -24,6 +26,6 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> Score
     # The logarithm of a class that underflows to zero in a whole split would make the score undefined.
     logits = (logits - logits.amax(dim=1, keepdim=True)).clamp(min=-700)
     found = isc_features_to_metric(logits, splits, rng_seed=seed)
-    each, classes = len(logits) // splits, logits.shape[1]
-    note = f"{each} samples a split for {classes} classes: the score cannot be above {each}" if each < classes else ""
+    most, classes = math.ceil(len(logits) / splits), logits.shape[1]
+    note = f"at most {most} samples a split for {classes} classes: the score cannot be above {most}" if most < classes else ""
     return Score(found[KEY_METRIC_ISC_MEAN], {"standard deviation over splits": found[KEY_METRIC_ISC_STD]}, note)

@@ -2,8 +2,8 @@
 (KID: Binkowski et al. 2018, arXiv 1801.01401, section 4; on features of clips it is called KVD: Unterthiner et al.
 2019). Unlike the Frechet distance it has no bias, so few samples make it noisy, not large; it may come out below zero.
 
-The subsets and the estimate are torch-fidelity's, in float64: its float32 leaves an error of some 1e-6, which is what a
-small distance amounts to. Where all subsets together hold more pairs than the features do, kernels of all pairs are
+The subsets and the estimate are torch-fidelity's, in float64: its float32 leaves errors up to 1e-6, which is what a small
+distance amounts to. Where all subsets together hold more pairs than the features do, kernels of all pairs are
 summed once, a block at a time, instead of once per subset: ten times faster for 2048 against 2048 features. """
 
 import numpy as np
@@ -23,10 +23,12 @@ _BLOCK = 1024  # rows of a kernel matrix held at a time
 def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, subset_size: int = 1000, seed: int = 2020) -> Score:
     """Squared MMD of features ``(N, D)`` and ``(M, D)``; its standard deviation over subsets is a part.
 
-    Subsets shrink to the smaller side where that has fewer samples, with a note; ValueError below 2. torch-fidelity's
-    first input is the generated side. """
+    Subsets shrink to the smaller side where that has fewer samples, with a note; ValueError below 2. As
+    torch-fidelity's first input goes the generated side. """
     real, fake = checked(real, fake, least=2)
     size = min(subset_size, len(real), len(fake))
+    if size < 2 or subsets < 1:
+        raise ValueError(f"{subsets} subsets of {size} samples have no unbiased estimate")
     if max(len(real), len(fake))**2 < subsets * size**2:
         values = _of_subsets(fake, real, subsets, size, seed)
         mean, deviation = float(np.mean(values)), float(np.std(values))
