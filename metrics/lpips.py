@@ -53,7 +53,7 @@ def _network(weights: str | Path | None, net: str) -> nn.Module:
 
     with torch.device("meta"):  # no memory, no random numbers: all of it is replaced
         network = torchmetrics_lpips._LPIPS(pretrained=False, net=net, pnet_rand=True)
-    network.scaling_layer = torchmetrics_lpips.ScalingLayer()
+    network.scaling_layer = torchmetrics_lpips.ScalingLayer()  # constants that no file holds
     linear = _read(Path(torchmetrics_lpips.__file__).parent / "lpips_models" / f"{net}.pth")
     backbone = _backbone(weights, net)
     tensors = {}
@@ -66,7 +66,7 @@ def _network(weights: str | Path | None, net: str) -> nn.Module:
             raise UserError(f"--weights lpips={weights}: holds no weights of {OFFICIAL[net].split('-')[0]}; {_advice(net)}")
         tensors[name] = value.float()
     network.load_state_dict(tensors, assign=True)
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def _backbone(weights: str | Path | None, net: str) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def _backbone(weights: str | Path | None, net: str) -> dict[str, Tensor]:
         raise UserError(f"--weights lpips={weights}: there is no such file; {_advice(net)}")
     try:
         tensors = _read(Path(weights))
-        return {name.removeprefix("features."): value for name, value in tensors.items()}
+        return {name.removeprefix("features."): value for name, value in tensors.items() if isinstance(value, Tensor)}
     except Exception as error:  # a file of any bytes makes the readers raise nearly anything
         reason = str(error).split("\n")[0][:120]
         raise UserError(f"--weights lpips={weights}: not a state_dict in safetensors or PyTorch's format ({reason}); "

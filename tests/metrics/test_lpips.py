@@ -113,12 +113,13 @@ def test_useless_files_are_one_line_that_says_what_to_get(tmp_path, tensors, mon
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "torn").write_bytes(struct.pack("<Q", 50) + b'{"a": ')
     torch.save([1, 2], tmp_path / "list")
+    torch.save(dict.fromkeys(tensors, 1.5), tmp_path / "numbers")
     torch.save({"features.0.weight": Harmful()}, tmp_path / "harmful")
     torch.save({f"features.{name}": value for name, value in tensors.items() if name != "10.bias"}, tmp_path / "part")
     torch.save({f"features.{name}": value[:1] for name, value in tensors.items()}, tmp_path / "small")
-    for name, said in ((None, "--metrics lpips needs"), ("absent", "no such file"), ("", "--metrics lpips needs"), ("text", "not a state_dict"),
-                       ("empty", "not a state_dict"), ("torn", "not a state_dict"), ("list", "not a state_dict"),
-                       ("harmful", "not a state_dict"), ("part", "holds no weights of alexnet"), ("small", "holds no weights of alexnet")):
+    none, unreadable, wrong = "--metrics lpips needs", "not a state_dict", "holds no weights of alexnet"
+    for name, said in ((None, none), ("", none), ("absent", "no such file"), ("text", unreadable), ("empty", unreadable), ("torn", unreadable),
+                       ("list", unreadable), ("harmful", unreadable), ("numbers", wrong), ("part", wrong), ("small", wrong)):
         with pytest.raises(UserError) as caught:
             lpips(name)
         message = str(caught.value)
