@@ -16,7 +16,7 @@ from evaluation.folders import clip_settings
 from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, read_clips, resize
 from metrics import pictures, report
-from metrics.collect import Collector, joined
+from metrics.collect import Collector
 from metrics.confidence import permutation_threshold
 from metrics.controls import DAMAGES, mode_drop
 from metrics.intervals import statistic_of

@@ -1,5 +1,8 @@
 """The feature networks that metrics ask for, loaded; a metric whose network has no weights is left out with a remark."""
 
+from dataclasses import replace
+
+from metrics.lpips import lpips
 from metrics.networks.load import load_network
 from metrics.networks.network import Network
 from metrics.networks.weights import MissingWeights
@@ -32,7 +35,10 @@ def load_networks(metrics: dict[str, Metric], config: EvaluateConfig) -> tuple[d
     for name, metric in metrics.items():
         if metric.needs and metric.needs not in networks:
             try:
-                networks[metric.needs] = _load(metric, weights, device, config)
+                if metric.kind == "pairs":
+                    metric = replace(metric, function=lpips(weights.get("lpips")), weights=f"lpips sha256:{file_hash(weights['lpips'])}")
+                else:
+                    networks[metric.needs] = _load(metric, weights, device, config)
             except MissingWeights as error:
                 missing.setdefault(str(error), []).append(name)
                 continue

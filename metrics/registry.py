@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from metrics import lpips, of_features, of_samples, pixel, swd
+from metrics import lpips, of_features, of_samples, pixel, swd, warping
 from metrics.diversity import Thumbnails
 from metrics.features import Features
 from metrics.temporal import Profiles
@@ -39,6 +39,8 @@ class Metric:
     resample: Callable | None = None
     """For intervals: the collectors -> a function of their rows, faster than the whole metric and as spread out."""
     name: str = ""
+    weights: str | None = None
+    """Of a metric of pairs whose network is loaded: which weights."""
 
     @property
     def needs(self) -> tuple[str, str] | None:
@@ -84,10 +86,8 @@ METRICS = {
     "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features", definition="torch-fidelity's, 100 subsets of 1000",
                      resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
     "warping_error": Metric("samples", of_samples.warping_error, "near real", "x1e3",
-                            "change from frame to frame that motion does not explain", "metrics.warping 1: DIS flow of the clip itself",
-                            16, "warping", resample=of_samples.mean_resampler("warping_error")),
-    "motion": Metric("samples", of_samples.motion, "near real", "px/frame", "mean length of the optical flow",
-                     "metrics.warping 1: DIS flow of the clip itself", 16, "warping", resample=of_samples.mean_resampler("motion")),
+                            "change from frame to frame that motion does not explain, and the motion",
+                            "metrics.warping 1: DIS flow of the clip itself", warping.SMALLEST, "warping"),
     "diversity": Metric("samples", of_samples.diversity, "near real", "", "how different clips are from each other: RMS of thumbnails",
                         "metrics.diversity 1", collects="thumbnails"),
 }

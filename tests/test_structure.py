@@ -19,6 +19,7 @@ ALLOWED = {
     "data": {"utils", "configs"},
     "models": {"utils", "configs"},
     "training": {"utils", "configs", "data", "models"},
+    "evaluation": {"utils", "configs", "data", "models", "metrics", "training"},
 }
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".cfg", ".sh", ""}
 
