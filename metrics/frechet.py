@@ -61,7 +61,7 @@ class StreamingGaussian:
         """What has been seen so far. ValueError below 2 features: one has no covariance."""
         _enough(self.count)
         covariance = self._scatter / (self.count - 1)
-        return Gaussian(self.count, self._mean.clone(), (covariance + covariance.T) / 2)
+        return Gaussian(self.count, self._mean, (covariance + covariance.T) / 2)
 
     def _merge(self, count: int, mean: Tensor, add_scatter) -> None:
         if not count:

@@ -79,7 +79,8 @@ def test_chance_is_exceeded_by_a_difference_and_by_alike_once_in_twenty():
 
 
 @settings(max_examples=60, deadline=None)
-@given(values=st.lists(st.floats(-5, 5), min_size=19, max_size=60, unique=True), value=st.floats(-6, 6), level=st.sampled_from([0.8, 0.9, 0.95]))
+@given(values=st.lists(st.floats(-5, 5), min_size=19, max_size=60, unique=True), value=st.floats(-6, 6),
+       level=st.sampled_from([0.8, 0.9, 0.95]))
 def test_above_the_threshold_means_a_small_p_value(values, value, level):
     ordered = iter(values)
     chance = permutation_threshold(lambda a, b: next(ordered), 4, (2, 2), len(values), level=level)
@@ -87,6 +88,11 @@ def test_above_the_threshold_means_a_small_p_value(values, value, level):
     above = (np.sum(np.array(values) >= value) + 1) / (len(values) + 1)
     assert chance.p_value(value) == above
     assert chance.exceeded_by(value) == (above <= 1 - level + 1e-9)
+
+
+def test_the_threshold_s_rank_is_not_rounded_up():
+    ordered = iter(range(1, 100))
+    assert permutation_threshold(lambda a, b: next(ordered), 4, (2, 2), 99, level=0.55).threshold == 55  # 0.55 * 100 > 55 in floats
 
 
 def test_a_p_value_is_never_zero():
@@ -110,7 +116,8 @@ def test_splits_are_disjoint_random_and_of_whole_groups():
 
 def test_what_cannot_be_answered_is_refused():
     nothing = lambda *rows: 0.0
-    for match, call in (("no interval", lambda: bootstrap(nothing, [5], resamples=1)), ("no interval", lambda: bootstrap(nothing, [5], level=1)),
+    for match, call in (("no interval", lambda: bootstrap(nothing, [5], resamples=1)),
+                        ("no interval", lambda: bootstrap(nothing, [5], level=1)),
                         ("labels for 5", lambda: bootstrap(nothing, [5], groups=[[1, 2]])), ("0 rows", lambda: bootstrap(nothing, [0])),
                         ("single group", lambda: bootstrap(nothing, [3], groups=[[1, 1, 1]])),
                         ("no threshold", lambda: permutation_threshold(nothing, 9, (4, 4), 18)),

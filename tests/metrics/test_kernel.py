@@ -49,6 +49,7 @@ def test_without_bias_alike_is_about_zero_and_unlike_is_not():
 
 def test_too_few_samples_and_empty_demands_are_refused():
     real = normal(5, 3)
-    for wrong in (lambda: kid(real, real[:1]), lambda: kid(real, real, subset_size=1), lambda: kid(real, real, subsets=0), lambda: kid(real, real[:, :2])):
+    for wrong in (lambda: kid(real, real[:1]), lambda: kid(real, real, subset_size=1), lambda: kid(real, real, subsets=0),
+                  lambda: kid(real, real[:, :2])):
         with pytest.raises(ValueError):
             wrong()
