@@ -119,7 +119,8 @@ def test_useless_files_are_one_line_that_says_what_to_get(tmp_path, tensors, mon
     torch.save({name: value[:1] for name, value in tensors.items()}, tmp_path / "small")
     none, unreadable, wrong = "--metrics lpips needs", "not a state_dict", "holds no weights of alexnet"
     for name, said in ((None, none), ("", none), ("absent", "no such file"), ("text", unreadable), ("empty", unreadable),
-                       ("torn", unreadable), ("list", unreadable), ("harmful", unreadable), ("numbers", wrong), ("part", wrong), ("small", wrong)):
+                       ("torn", unreadable), ("list", unreadable), ("harmful", unreadable), ("numbers", wrong), ("part", wrong),
+                       ("small", wrong)):
         with pytest.raises(UserError) as caught:
             lpips(name)
         message = str(caught.value)
