@@ -115,11 +115,12 @@ def test_useless_files_are_one_line_that_says_what_to_get(tmp_path, tensors, mon
     torch.save([1, 2], tmp_path / "list")
     torch.save(dict.fromkeys(tensors, 1.5), tmp_path / "numbers")
     torch.save({"features.0.weight": Harmful()}, tmp_path / "harmful")
-    torch.save({f"features.{name}": value for name, value in tensors.items() if name != "10.bias"}, tmp_path / "part")
-    torch.save({f"features.{name}": value[:1] for name, value in tensors.items()}, tmp_path / "small")
+    torch.save({f"features.{name}": value for name, value in tensors.items() if name != "0.bias"}, tmp_path / "part")
+    torch.save({name: value[:1] for name, value in tensors.items()}, tmp_path / "small")
     none, unreadable, wrong = "--metrics lpips needs", "not a state_dict", "holds no weights of alexnet"
-    for name, said in ((None, none), ("", none), ("absent", "no such file"), ("text", unreadable), ("empty", unreadable), ("torn", unreadable),
-                       ("list", unreadable), ("harmful", unreadable), ("numbers", wrong), ("part", wrong), ("small", wrong)):
+    for name, said in ((None, none), ("", none), ("absent", "no such file"), ("text", unreadable), ("empty", unreadable),
+                       ("torn", unreadable), ("list", unreadable), ("harmful", unreadable), ("numbers", wrong), ("part", wrong),
+                       ("small", wrong)):
         with pytest.raises(UserError) as caught:
             lpips(name)
         message = str(caught.value)
