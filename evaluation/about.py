@@ -1,9 +1,5 @@
 """What a report shows of clips beyond their numbers: samples beside reals, nearest real neighbours, classes, profiles over time."""
 
-import math
-
-import torch
-
 from evaluation.measured import Measured
 from metrics import pictures, plots, report
 from metrics.intervals import statistic_of
@@ -57,8 +53,8 @@ def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str]
 
 
 def _profiles(found: SetComparison) -> dict:
-    of = {side: found.collected[side][PROFILES].values() for side in ("real", "fake")}
-    return {name: {side: of[side][name] for side in of} for name in of["real"]}
+    of = {side: found.collected[side][PROFILES].profiles() for side in ("real", "fake")}
+    return {name: {side: (of[side][name].mean, of[side][name].deviation) for side in of} for name in of["real"]}
 
 
 def _short(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.decode import fit_frame, read_frames
+from data.decode import fit_frame
 from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
 from evaluation.config import EvaluateConfig
 from evaluation.crowds import measure_sets

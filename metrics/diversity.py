@@ -18,45 +18,36 @@ KEPT_BYTES = 2**28
 
 
 class Diversity:
-    """Collects clips as they come, all of one length. Memory: for each label, and for all, the mean clip in float64
-    (25 kB per frame); and the thumbnails in float16 (6 kB per frame) of the first clips, as many as fit ``kept_bytes``, for
-    :meth:`resampled`.
-
-    ``labels``: the class of each clip by its running number, int64 ``(N,)``, negative where it has none. """
+    """Collects clips as they come, all of one length. Memory: the mean clip in float64 (25 kB per frame); and the thumbnails
+    in float16 (6 kB per frame) of the first clips, as many as fit ``kept_bytes``, for :meth:`resampled` and :meth:`points`. """
 
     needs_frames = 1
 
-    def __init__(self, labels: Tensor | None = None, kept_bytes: int = KEPT_BYTES):
-        self.labels, self.kept_bytes = labels, kept_bytes
+    def __init__(self, kept_bytes: int = KEPT_BYTES):
+        self.kept_bytes = kept_bytes
         self._all = _Spread()
-        self._of_label: dict[int, _Spread] = {}
         self._kept: list[Tensor] = []
         self._squared: Tensor | None = None  # distances between kept clips, once they are asked for
 
     def look(self, clips: Tensor, first: int) -> dict[str, Tensor]:
-        """clips: uint8 ``(B, T, H, W, 3)``, numbered ``first``, ``first + 1`` ... -> "thumbnails" float32 ``(B, T * 3072)``
-        and "label" int64 ``(B,)``, -1 without labels."""
+        """clips: uint8 ``(B, T, H, W, 3)``, numbered ``first``, ``first + 1`` ... -> "thumbnails" float32 ``(B, T * 3072)``."""
         if clips.dim() != 5 or clips.dtype != torch.uint8 or clips.shape[-1] != 3 or clips.shape[1] < 1:
             raise ValueError(f"clips must be uint8 (B, T, H, W, 3), got {clips.dtype} {tuple(clips.shape)}")
         small = [F.adaptive_avg_pool2d(clip.movedim(-1, 1).float(), SIDE).flatten() / 255 for clip in clips.cpu()]
-        label = torch.full((len(clips),), -1) if self.labels is None else self.labels[first:first + len(clips)].long()
-        return {"thumbnails": torch.stack(small), "label": label}
+        return {"thumbnails": torch.stack(small)}
 
     def add(self, payload: dict[str, Tensor]) -> None:
         """What ``look`` made of the next clips. ValueError if they are of another length than those before."""
-        thumbnails, labels = payload["thumbnails"], payload["label"]
-        if len(self._all.mean) not in (1, thumbnails.shape[1]) or len(labels) != len(thumbnails):
-            raise ValueError(f"{len(thumbnails)} clips of {thumbnails.shape[1]} values with {len(labels)} labels "
-                             f"after clips of {len(self._all.mean)}")
-        room = self.kept_bytes // (2 * thumbnails.shape[1]) - self.kept
+        thumbnails = payload["thumbnails"]
+        if len(self._all.mean) not in (1, thumbnails.shape[1]):
+            raise ValueError(f"{len(thumbnails)} clips of {thumbnails.shape[1]} values after clips of {len(self._all.mean)}")
+        room = self.kept_bytes // (2 * thumbnails.shape[1]) - self.rows
         self._kept.append(thumbnails[:max(room, 0)].half())
         self._squared = None
         self._all.add(thumbnails.double())
-        for label in labels[labels >= 0].unique().tolist():
-            self._of_label.setdefault(label, _Spread()).add(thumbnails[labels == label].double())
 
     @property
-    def kept(self) -> int:
+    def rows(self) -> int:
         """Clips that :meth:`resampled` can draw from: the first of all."""
         return sum(len(part) for part in self._kept)
 
@@ -65,23 +56,20 @@ class Diversity:
         """Over all clips; None with fewer than 2."""
         return self._all.distance()
 
-    def per_label(self) -> dict[int, float]:
-        """The same within each label that has at least 2 clips."""
-        within = {label: spread.distance() for label, spread in sorted(self._of_label.items())}
-        return {label: distance for label, distance in within.items() if distance is not None}
-
     def score(self) -> Score:
-        """The value; with labels, their mean and the least diverse of them as parts."""
-        within = self.per_label()
-        parts = {"within a class, mean": sum(within.values()) / len(within), "least diverse class": min(within.values())} if within else {}
-        return Score(self.value, parts)
+        return Score(self.value)
+
+    def points(self) -> Tensor:
+        """The thumbnails of kept clips, float32 ``(rows, T * 3072)``."""
+        self._kept = [torch.cat(self._kept)]
+        return self._kept[0].float()
 
     def resampled(self, numbers: Tensor) -> float:
         """The value of kept clips by number, int64 ``(M,)``, some of them several times, as a bootstrap draws them. Pairs of
         a clip with itself are not counted, so that repetition makes nothing look less diverse; NaN if there is no other."""
         if self._squared is None:
             self._squared = _squared_distances(torch.cat(self._kept))
-        times = torch.bincount(numbers, minlength=self.kept).double()
+        times = torch.bincount(numbers, minlength=self.rows).double()
         pairs = len(numbers) ** 2 - times.square().sum()
         return (times @ self._squared @ times / pairs).sqrt().item()
 

@@ -9,10 +9,6 @@ import math
 
 from torch import Tensor
 
-import utils.vision  # noqa: F401  torch_fidelity imports torchvision
-
-from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
-
 from metrics.protocol import Score
 from metrics.samples import checked
 
@@ -25,7 +21,10 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> Score
         raise ValueError(f"{len(logits)} samples do not make {splits} splits")
     # The logarithm of a class that underflows to zero in a whole split would make the score undefined.
     logits = (logits - logits.amax(dim=1, keepdim=True)).clamp(min=-700)
-    found = isc_features_to_metric(logits, splits, rng_seed=seed)
+    from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
+    from torch_fidelity import metric_isc
+
+    found = metric_isc.isc_features_to_metric(logits, splits, rng_seed=seed)
     most, classes = math.ceil(len(logits) / splits), logits.shape[1]
     note = f"at most {most} samples a split for {classes} classes: the score cannot be above {most}" if most < classes else ""
-    return Score(found[KEY_METRIC_ISC_MEAN], {"standard deviation over splits": found[KEY_METRIC_ISC_STD]}, note)
+    return Score(found[metric_isc.KEY_METRIC_ISC_MEAN], {"standard deviation over splits": found[metric_isc.KEY_METRIC_ISC_STD]}, note)

@@ -10,10 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import utils.vision  # noqa: F401  torch_fidelity imports torchvision
-
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
-
 from metrics.protocol import Score
 from metrics.samples import checked
 
@@ -33,8 +29,11 @@ def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, subset_size: int = 10
         values = _of_subsets(fake, real, subsets, size, seed)
         mean, deviation = float(np.mean(values)), float(np.std(values))
     else:
-        found = kid_features_to_metric(fake, real, kid_subsets=subsets, kid_subset_size=size, rng_seed=seed, verbose=False)
-        mean, deviation = found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
+        from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
+        from torch_fidelity import metric_kid
+
+        found = metric_kid.kid_features_to_metric(fake, real, kid_subsets=subsets, kid_subset_size=size, rng_seed=seed, verbose=False)
+        mean, deviation = found[metric_kid.KEY_METRIC_KID_MEAN], found[metric_kid.KEY_METRIC_KID_STD]
     note = f"subsets of {size} samples, not {subset_size}: there are no more" if size < subset_size else ""
     return Score(mean, {"standard deviation over subsets": deviation}, note)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metrics.diversity import Thumbnails
+from metrics.diversity import Diversity
 
 COPIES = 0.5  # generated clips count as copies when they lie this much nearer to a real one than another real one does
 
@@ -20,7 +20,7 @@ class Memory:
     remark: str
 
 
-def nearest(real: Thumbnails, fake: Thumbnails, count: int) -> Memory:
+def nearest(real: Diversity, fake: Diversity, count: int) -> Memory:
     """The ``count`` generated clips that lie nearest to a real one, and whether they lie nearer than reals do to each other."""
     reals, fakes = real.points(), fake.points()
     scale = reals.shape[1] ** 0.5

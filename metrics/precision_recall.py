@@ -8,10 +8,6 @@ al. 2020, arXiv 2002.09797, equations 5 and 6): one outlier among the reals does
 import torch
 from torch import Tensor
 
-import utils.vision  # noqa: F401  torch_fidelity imports torchvision
-
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
-
 from metrics.protocol import Score
 from metrics.samples import checked
 
@@ -19,8 +15,11 @@ from metrics.samples import checked
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Score, Score]:
     """Precision and recall of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or fewer."""
     real, fake = checked(real, fake, least=k + 1)
-    found = prc_features_to_metric(fake, real, prc_neighborhood=k, verbose=False)
-    return Score(found[KEY_METRIC_PRECISION]), Score(found[KEY_METRIC_RECALL])
+    from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
+    from torch_fidelity import metric_prc
+
+    found = metric_prc.prc_features_to_metric(fake, real, prc_neighborhood=k, verbose=False)
+    return Score(found[metric_prc.KEY_METRIC_PRECISION]), Score(found[metric_prc.KEY_METRIC_RECALL])
 
 
 def precision(real: Tensor, fake: Tensor, k: int = 3) -> Score:

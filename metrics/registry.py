@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from metrics import lpips, of_features, of_samples, pixel, swd, warping
-from metrics.diversity import Thumbnails
+from metrics import lpips, of_features, pixel, swd, warping
+from metrics.diversity import Diversity
 from metrics.features import Features
+from metrics.networks.network import KINDS
 from metrics.temporal import Profiles
-from metrics.warping import WarpingErrors
 from utils.errors import UserError
 
 
@@ -48,8 +48,8 @@ class Metric:
         return (self.network, self.looks_at) if self.network else None
 
 
-COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "features": Features, "warping": WarpingErrors,
-              "thumbnails": Thumbnails, "profiles": Profiles}
+COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "features": Features,
+              "warping": lambda draw: warping.WarpingErrors(), "thumbnails": lambda draw: Diversity(), "profiles": lambda draw: Profiles()}
 
 _SWD = "metrics.swd 2: 7x7 patches, 128 per frame and level, 4 x 128 directions"
 _quick = lambda normalise: lambda real, fake: lambda a, b: swd.swd(real.select(a), fake.select(b), normalise, directions=16).value
@@ -85,16 +85,16 @@ METRICS = {
                      resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
     "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features", definition="torch-fidelity's, 100 subsets of 1000",
                      resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
-    "warping_error": Metric("samples", of_samples.warping_error, "near real", "x1e3",
+    "warping_error": Metric("samples", warping.WarpingErrors.score, "near real", "",
                             "change from frame to frame that motion does not explain, and the motion",
-                            "metrics.warping 1: DIS flow of the clip itself", warping.SMALLEST, "warping"),
-    "diversity": Metric("samples", of_samples.diversity, "near real", "", "how different clips are from each other: RMS of thumbnails",
-                        "metrics.diversity 1", collects="thumbnails"),
+                            "metrics.warping 1: DIS flow of the clip itself", warping.SMALLEST, "warping",
+                            resample=lambda side: side.resampled),
+    "diversity": Metric("samples", Diversity.score, "near real", "", "how different clips are from each other: RMS of thumbnails",
+                        "metrics.diversity 1", collects="thumbnails", resample=lambda side: side.resampled),
 }
 # What a network looks at; None: frames or clips, as the metric asks.
-_LOOKS = {"inception": "frames", "r3d_18": "clips", "s3d": "clips", "i3d": "clips", "c3d": "clips", "script": None, "random": None,
-          "own": "clips"}
-_CLASSIFY = {"inception", "r3d_18", "s3d", "c3d"}
+_LOOKS = {name: kind.looks_at[0] if len(kind.looks_at) == 1 else None for name, kind in KINDS.items()} | {"own": "clips"}
+_CLASSIFY = ("inception", "r3d_18", "s3d", "c3d")
 
 
 def choose(names: str, flag: str | None = None) -> dict[str, Metric]:
@@ -125,6 +125,6 @@ def _named(name: str, flag: str) -> Metric:
                 right = {"fid": "fvd", "fvd": "fid", "kvd": "kid"}[base]
                 raise UserError(f"{flag}: {network} looks at {looks_at}; ask for {right}_{network}")
             if base == "is" and network not in _CLASSIFY:
-                raise UserError(f"{flag}: {network} does not classify; the Inception score needs one of {', '.join(sorted(_CLASSIFY))}")
+                raise UserError(f"{flag}: {network} does not classify; the Inception score needs one of {', '.join(_CLASSIFY)}")
             return replace(metric, name=name, network=network, looks_at=looks_at)
     raise UserError(f"{flag}: unknown {name}; known are {', '.join(METRICS)}, those of features also with another network, as fid_random")

@@ -98,6 +98,15 @@ class WarpingErrors:
         return torch.cat([payload[name] for payload in self._found])
 
     @property
+    def rows(self) -> int:
+        """Clips so far."""
+        return sum(len(payload["motion"]) for payload in self._found)
+
+    def resampled(self, rows: Tensor) -> float:
+        """The mean error of some of the clips, int64; a clip may come twice. NaN if none of them has any."""
+        return self.values("warping_error")[rows].nanmean().item()
+
+    @property
     def per_clip(self) -> Tensor:
         """The errors of the clips that have one, float64 ``(<= N,)``: their mean is the metric."""
         errors = self.values("warping_error")

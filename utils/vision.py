@@ -1,22 +1,26 @@
-"""torchvision, whichever PyTorch it stands beside: import this module before anything that imports torchvision.
+"""The only place that imports torchvision. A library that imports it (torch_fidelity, torchmetrics' LPIPS) is imported after this.
 
-The wheel of torchvision in the registry is built for CUDA. Beside a CPU-only PyTorch its compiled operators do not load, and
-``import torchvision`` stops because ``nms`` and ``qnms`` have no schema. With the two defined first all that is written in
-Python works, and nothing else of it is used here.
+torchvision's wheel is built for CUDA. Beside a PyTorch for CPUs its compiled operators do not load, and ``import torchvision``
+stops with "operator torchvision::nms does not exist": it tells PyTorch what shapes two of them return. Once their signatures are
+declared the import goes through, and what is written in Python, all that is used here, works. Where the operators load, nothing
+is declared.
 """
 
+import contextlib
+import importlib
 import sys
 
 import torch
 
 try:
-    import torchvision
-except RuntimeError:
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]  # half imported
-    _schemas = torch.library.Library("torchvision", "DEF")  # they last as long as this object does
-    for operator in ("nms", "qnms"):
-        _schemas.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
-
-__all__ = ["torchvision"]
+    torchvision = importlib.import_module("torchvision")
+except RuntimeError as error:
+    if "torchvision::" not in str(error):
+        raise
+    for _name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[_name]  # imported by half
+    _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # what it declares lasts as long as it does
+    for _name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # declared already
+            _LIBRARY.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torchvision = importlib.import_module("torchvision")

@@ -107,12 +107,12 @@ import resource, sys, torch
 from metrics.collect import Draw
 from metrics.features import Features
 from metrics.networks.network import Network
-from metrics.diversity import Thumbnails
+from metrics.diversity import Diversity
 from metrics.temporal import Profiles
 total = int(sys.argv[1])
 network = Network("x", "x", "frames", 1, lambda frames: {"features": frames.float().flatten(1)[:, :64]})
 draw = Draw(0, 1, total, 500)
-sides = [Features(draw, network), Thumbnails(draw), Profiles(draw)]
+sides = [Features(draw, network), Diversity(2**20), Profiles()]
 clips = torch.randint(0, 256, (500, 1, 8, 8, 3), dtype=torch.uint8)
 for start in range(0, total, 500):
     for side in sides:
