@@ -7,17 +7,35 @@
 from configs.cli import parse
 from configs.schema import TrainConfig
 from training.registry import MODELS
-from utils.errors import script
+from utils.errors import UserError, script
 
 
 def main() -> int:
     config = parse(TrainConfig, description=__doc__, models=MODELS)
+    if config.eval_every:
+        check_evaluation(config)
     # Imported late so that --help and a wrong flag answer at once.
     if config.dry_run:
         from training.dry_run import dry_run
         return dry_run(config)
     from training.loop import train
     return train(config)
+
+
+def check_evaluation(config: TrainConfig) -> None:
+    """What evaluate.py would refuse is refused now, not when the first checkpoint is there."""
+    from evaluate import EvaluateConfig
+    from metrics.registry import choose
+    from training.evaluation import flags
+
+    choose(config.metrics)
+    try:
+        wanted = parse(EvaluateConfig, flags(config, "checkpoint", "output"))
+    except (UserError, ValueError) as error:  # ValueError: a quotation mark without its other half
+        raise UserError(f"--eval_flags {config.eval_flags}: {error}") from None
+    if (wanted.checkpoint, wanted.output, wanted.metrics, wanted.num_samples) != ("checkpoint", "output", config.metrics, config.eval_samples):
+        raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
+                        "--metrics and --eval_samples")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
     ``words``: the field, a list of str, that takes the words which belong to no flag, wherever they stand.
     """
     switches = {"--" + item.name for item in fields(kind) if item.type is bool}
-    argv = _switched_on([_underscores(word) for word in (sys.argv[1:] if argv is None else argv)], switches)
+    argv = _joined(sys.argv[1:] if argv is None else argv, getattr(kind, "VERBATIM", ()))
+    argv = _switched_on([_underscores(word) for word in argv], switches)
     files, argv = _files_first(argv)
     argv = _words_gathered(argv, words) if words else argv
     argv += _silenced_rivals(argv, kind)
@@ -111,6 +112,15 @@ def _read_yaml(path: str) -> dict:
     if not isinstance(values, dict):
         raise UserError(f"--config {path}: must hold settings as `name: value` lines")
     return values
+
+
+def _joined(argv: list[str], names: tuple[str, ...]) -> list[str]:
+    """``--eval_flags "--device cpu"`` -> ``--eval_flags=--device cpu``: what follows such a flag is its value, though it looks like a flag."""
+    flags, joined, rest = {"--" + name for name in names}, [], iter(argv)
+    for word in rest:
+        value = next(rest, None) if _underscores(word) in flags else None
+        joined.append(word if value is None else f"{word}={value}")
+    return joined
 
 
 def _underscores(word: str) -> str:

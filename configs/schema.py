@@ -8,7 +8,7 @@ from utils.errors import UserError
 # Settings that may change when a run is continued: none of them touches what the weights become.
 FREE_TO_CHANGE = {"steps", "epochs", "out", "restart", "dry_run", "data", "workers", "storage", "cache_dir", "scan", "max_broken",
                   "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "tensorboard", "on_alarm",
-                  "max_rollbacks"}
+                  "max_rollbacks", "eval_every", "metrics", "eval_samples", "best", "eval_threads", "eval_flags"}
 
 
 @dataclass
@@ -16,6 +16,7 @@ class TrainConfig:
     """A training run. Sizes in pixels, rates in frames per second, counts in steps unless a field says otherwise."""
 
     RIVALS: ClassVar = (("steps", "epochs"), ("frame_skip", "fps", "max_frames"))
+    VERBATIM: ClassVar = ("eval_flags",)
 
     family: str = "dcgan"
     """Which system to train."""
@@ -145,7 +146,7 @@ class TrainConfig:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     keep: int = 3
-    """How many checkpoints to keep."""
+    """How many checkpoints to keep; beside them, the best one and those that wait to be evaluated."""
     samples: int = 16
     """Samples in a grid."""
     tensorboard: bool = True
@@ -159,21 +160,36 @@ class TrainConfig:
     alarm_after: int = 300
     """Steps before samples are expected to differ from each other."""
 
+    eval_every: int = 0
+    """Evaluate a checkpoint at every N-th step, in a process of its own while training goes on; 0 never does."""
+    metrics: str = "swd"
+    """Comma-separated metrics of those evaluations, as evaluate.py knows them."""
+    eval_samples: int = 256
+    """Clips on each side of them."""
+    best: str | None = None
+    """Keep the checkpoint that is best by this one of `metrics` as `checkpoints/best`; by the first one if not given."""
+    eval_threads: int | None = None
+    """CPU threads of an evaluation; 1 beside training on a CPU, and as evaluate.py takes them beside a GPU."""
+    eval_flags: str = ""
+    """Further flags of evaluate.py, in one pair of quotes: "--data heldout/ --device cpu"."""
+
     model: Any = None
     """The family's own settings, flags `--model.NAME`."""
 
     def check(self) -> "TrainConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself."""
         for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
-                     "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps"):
+                     "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps",
+                     "eval_samples"):
             _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "epochs", "max_frames", "workers", "threads"):
+        for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "image_fps"):
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "mask_l1", "max_rollbacks", "alarm_after", "warmup", "grow_from"):
+        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "mask_l1", "max_rollbacks", "alarm_after", "warmup", "grow_from",
+                     "eval_every"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -187,7 +203,15 @@ class TrainConfig:
             raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")
+        _need("metrics", self.metrics, bool(self.metric_names()), "names of metrics, with commas between them")
+        if self.best is not None and self.best.strip().lower() not in self.metric_names():
+            raise UserError(f"--best {self.best}: must be one of --metrics {self.metrics}")
         return self
+
+    def metric_names(self) -> list[str]:
+        """The metrics of evaluations while training, the one that tells the best first."""
+        names = [name.strip().lower() for name in self.metrics.split(",") if name.strip()]
+        return sorted(names, key=lambda name: name != (self.best or "").strip().lower())
 
     def _check_model(self) -> None:
         """Whole numbers of a family are sizes and counts, but for those that its class lists in ``may_be_zero``."""

@@ -2,13 +2,15 @@
 
     checkpoints/step_000500/nets.safetensors  ema.safetensors  optimizer.safetensors  state.json
     checkpoints/latest                         a text file that names the newest one; moved last
+    checkpoints/best                           likewise the best one, where evaluations told it
 """
 
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ from utils.errors import UserError
 from utils.files import allow_all, atomic_folder, temporary_beside, write_text
 
 FORMAT = 1
+POINTERS = ("latest", "best")
 
 
 def name_of(step: int, rollbacks: int = 0) -> str:
@@ -28,21 +31,38 @@ def name_of(step: int, rollbacks: int = 0) -> str:
     return f"step_{step:06d}" + (f"_r{rollbacks}" if rollbacks else "")
 
 
-def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, every: int) -> Path:
-    """Write ``groups`` (file name -> tensors) and ``state`` as ``folder/name``, point ``latest`` to it, delete all but the ``keep``
-    newest whose step is a multiple of ``every``. (What an interruption adds goes with the next one: a run must not depend on it.)"""
+def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, every: int,
+         held: Collection[str] = ()) -> Path:
+    """Write ``groups`` (file name -> tensors) and ``state`` as ``folder/name``, point ``latest`` to it, and :func:`prune`."""
     target = folder / name
     if not target.exists():
         with atomic_folder(target) as temporary:
             for group, tensors in groups.items():
                 _save_tensors(temporary / f"{group}.safetensors", tensors)
             (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **state}, indent=1))
-    write_text(folder / "latest", name + "\n")
-    kept = {path.name for path in regular(folder, every)[-keep:]} | {name}
-    for old in listed(folder):
-        if old.name not in kept:
-            _remove(old)
+    point(folder, "latest", name)
+    prune(folder, keep, every, held)
     return target
+
+
+def prune(folder: Path, keep: int, every: int, held: Collection[str] = ()) -> None:
+    """Delete all but the ``keep`` newest whose step is a multiple of ``every``, those that ``latest`` and ``best`` name, and those ``held``.
+    (What an interruption adds goes with the next one: a run must not depend on it.)"""
+    kept = {path.name for path in regular(folder, every)[-keep:]} | {path.name for path in map(partial(named, folder), POINTERS) if path}
+    for old in listed(folder):
+        if old.name not in kept and old.name not in held:
+            _remove(old)
+
+
+def point(folder: Path, pointer: str, name: str) -> None:
+    """Let ``latest`` or ``best`` name a checkpoint, in one move."""
+    write_text(folder / pointer, name + "\n")
+
+
+def named(folder: Path, pointer: str) -> Path | None:
+    """The checkpoint that ``latest`` or ``best`` names, if it is there."""
+    name = (folder / pointer).read_text().strip() if (folder / pointer).is_file() else ""
+    return folder / name if name and (folder / name).is_dir() else None
 
 
 def regular(folder: Path, every: int) -> list[Path]:
@@ -71,17 +91,16 @@ def order(path: Path) -> tuple[int, int]:
 
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint of a ``checkpoints`` folder, or None."""
-    pointer = folder / "latest"
-    if pointer.is_file() and (folder / pointer.read_text().strip()).is_dir() and pointer.read_text().strip():
-        return folder / pointer.read_text().strip()
-    return (listed(folder) or [None])[-1]
+    return named(folder, "latest") or (listed(folder) or [None])[-1]
 
 
 def find(path: str | Path) -> Path:
-    """A run directory, its ``checkpoints`` folder or one checkpoint -> the checkpoint; UserError if there is none."""
+    """A run directory, its ``checkpoints`` folder, one checkpoint, or ``checkpoints/best`` -> the checkpoint; UserError if there is none."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"--checkpoint {path}: there is no such run or checkpoint")
+    if path.is_file() and path.name in POINTERS:
+        path = named(path.parent, path.name) or path
     if (path / "state.json").is_file():
         return path
     for folder in (path / "checkpoints", path):

@@ -21,7 +21,7 @@ class RunFolder:
     def __init__(self, config: TrainConfig):
         """Refuses what must not be continued or overwritten; changes nothing yet."""
         self.path = Path(config.out)
-        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        self.checkpoints, self.samples, self.evaluation = (self.path / name for name in ("checkpoints", "samples", "evaluation"))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
         self._refuse_foreign()
@@ -39,7 +39,7 @@ class RunFolder:
         for folder in (self.checkpoints, self.samples):
             _make(folder)
         self._lock = _locked(self.path)
-        for leftover in [*self.path.glob(".*.tmp*"), *self.checkpoints.glob(".*.tmp*"), *self.samples.glob(".*.tmp*")]:
+        for leftover in [path for folder in (self.path, self.checkpoints, self.samples, *self.evaluation.glob("*/")) for path in folder.glob(".*.tmp*")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def write_config(self, config: TrainConfig) -> None:

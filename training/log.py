@@ -2,8 +2,10 @@
 
 import json
 import math
+import time
 from pathlib import Path
 
+from data.batches import Batches
 from training.folder import RunFolder
 from utils.progress import Progress
 
@@ -13,33 +15,59 @@ class Log:
 
     def __init__(self, folder: RunFolder, start: int, total: int, log_every: int, tensorboard: bool):
         folder.truncate("metrics.jsonl", start, log_every)
+        folder.truncate("evaluations.jsonl", start, 1)
         self._file = open(folder.path / "metrics.jsonl", "a", buffering=1)
-        self._writer = None
-        if tensorboard:
-            # Imported here: it takes a second that --help and tests need not spend.
-            from torch.utils.tensorboard import SummaryWriter
-            self._writer = SummaryWriter(str(folder.path), purge_step=start + 1)
+        self.events = open_events(folder.path, start) if tensorboard else None
         self.progress = Progress(total, "train", "steps", initial=start)
 
     def row(self, row: dict[str, float]) -> None:
         """Non-finite numbers become strings: JSON has no NaN."""
         safe = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
         self._file.write(json.dumps(safe) + "\n")
-        if self._writer:
+        if self.events:
             for name, value in row.items():
-                self._writer.add_scalar(name, value, row["step"])
+                self.events.add_scalar(name, value, row["step"])
 
     def picture(self, name: str, picture, step: int) -> None:
         """uint8 RGB (H, W, 3)."""
-        if self._writer:
-            self._writer.add_image(name, picture, step, dataformats="HWC")
-            self._writer.flush()
+        if self.events:
+            self.events.add_image(name, picture, step, dataformats="HWC")
+            self.events.flush()
 
     def close(self) -> None:
         self.progress.close()
         self._file.close()
-        if self._writer:
-            self._writer.close()
+        if self.events:
+            self.events.close()
+
+
+class Clock:
+    """Speed and waiting since the last logged row, without the time that samples and checkpoints take."""
+
+    def __init__(self, batches: Batches):
+        self._batches, self._begin = batches, time.monotonic()
+        self._start, self._waited, self._step = self._begin, batches.wait_seconds, None
+
+    def skip(self, seconds: float) -> None:
+        self._start += seconds
+
+    def numbers(self, step: int, batch_size: int) -> dict[str, float]:
+        """The last columns of a row: seconds since the start, the share of time spent waiting for clips, clips per second."""
+        now, waited = time.monotonic(), self._batches.wait_seconds
+        seconds = max(now - self._start, 1e-9)
+        steps = step - self._step if self._step is not None else 0
+        numbers = {"seconds": now - self._begin, "data_wait": (waited - self._waited) / seconds}
+        if steps:
+            numbers["clips_per_second"] = steps * batch_size / seconds
+        self._start, self._waited, self._step = now, waited, step
+        return numbers
+
+
+def open_events(run: Path, step: int):
+    """TensorBoard's writer into a run directory; what an earlier one told of steps after ``step`` is void."""
+    # Imported here: it takes a second that --help and tests need not spend.
+    from torch.utils.tensorboard import SummaryWriter
+    return SummaryWriter(str(run), purge_step=step + 1)
 
 
 def read_rows(path: Path) -> list[dict]:

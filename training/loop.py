@@ -13,8 +13,9 @@ from data.batches import Batches
 from training import checkpoint, samples
 from training.alarms import Alarm, Watch, non_finite, variety
 from training.ema import Averaged
+from training.evaluation import Evaluations
 from training.folder import RunFolder
-from training.log import Log
+from training.log import Clock, Log
 from training.report import write_report
 from training.setup import Setup, prepare
 from training.step import run_phase, to_float
@@ -55,7 +56,7 @@ class Loop:
         self.base_lrs = {phase.name: [group["lr"] for group in phase.optimizer.param_groups] for phase in self.task.phases}
         self.batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, rank=distributed.rank(),
                                world=distributed.world_size(), workers=config.workers or 1)
-        self.interrupted = False
+        self.interrupted, self.log, self.evaluations = False, None, Evaluations(config, folder, setup.device.type)
         # Of one class where it is asked for: how classes differ says nothing of a collapse within them.
         asked = any(getattr(net, "takes_labels", False) for net in self.task.nets.values())
         self.shown_class = setup.dataset.largest_class() if asked else None
@@ -67,27 +68,33 @@ class Loop:
 
     def run(self) -> int:
         main, total = distributed.is_main(), self.setup.steps
-        if self.step >= total:
-            if main:
-                print(f"{self.config.out}: complete at step {self.step}; raise --steps or --epochs to go on")
-            return 0
-        self.log = self._open_log() if main else None
+        complete = self.step >= total
+        if main and not complete:
+            self.log = self._open_log()
+        self.evaluations.begin(self.step, self.log and self.log.events)
         restore = self._catch_signals()
         try:
             if self.step == 0 and self.config.on_alarm == "rollback":
                 self._save()  # there must be something to go back to
             status = self._steps(total)
+            if status == 0 and self.evaluations.waiting:
+                distributed.stop()  # all leave together, so that the others need not wait
+                status = 0 if self.evaluations.finish(lambda: self.interrupted) else EXIT_INTERRUPTED
+            if self.evaluations.news:
+                self._report()
         finally:
             restore()
             self.batches.close()
+            self.evaluations.stop()
             if self.log:
                 self.log.close()
         if main and status == 0:
-            print(f"done: {total} steps; report: {self.config.out}/report.html")
+            print(f"{self.config.out}: complete at step {self.step}; raise --steps or --epochs to go on" if complete else
+                  f"done: {total} steps; report: {self.config.out}/report.html")
         return status
 
     def _steps(self, total: int) -> int:
-        config, since = self.config, _Clock(self.batches)
+        config, since = self.config, Clock(self.batches)
         while self.step < total:
             self.step += 1
             stats = self._train_step()
@@ -95,7 +102,7 @@ class Loop:
             regular = self.step % config.log_every == 0
             logged = regular or self.step == total
             stopping = distributed.any_of(self.interrupted)
-            saved = self.step % config.checkpoint_every == 0 or self.step == total or stopping
+            saved = self.step % config.checkpoint_every == 0 or self.evaluations.due(self.step) or self.step == total or stopping
             # On a CPU looking costs nothing; on a GPU it would wait for the step to end.
             if logged or saved or self.setup.device.type == "cpu":
                 row = self._row(stats)
@@ -113,7 +120,7 @@ class Loop:
                 if action == "stop":
                     return EXIT_ALARM
                 if action == "rolled back":
-                    since = _Clock(self.batches)
+                    since = Clock(self.batches)
                     continue
             elif self.log:
                 self.log.progress.update()
@@ -122,6 +129,8 @@ class Loop:
                 self._show()
             if saved:
                 self._save()
+            if not stopping:
+                self.evaluations.poll()
             since.skip(time.monotonic() - pause)
             if stopping:
                 if self.log:
@@ -190,7 +199,8 @@ class Loop:
     def _roll_back(self, since: int) -> None:
         """To the newest checkpoint from before step ``since``, when the trouble began, with half the learning rate."""
         distributed.barrier()
-        kept = checkpoint.regular(self.checkpoints, self.config.checkpoint_every)
+        # Others that evaluations hold do not count: when they end is chance.
+        kept = checkpoint.regular(self.checkpoints, self.config.checkpoint_every)[-self.config.keep:]
         good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1] or checkpoint.listed(self.checkpoints)[:1]
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
@@ -201,6 +211,7 @@ class Loop:
                                    f"({self.rollbacks} of {self.config.max_rollbacks})")
             self.log.close()
             self.log = self._open_log()
+            self.evaluations.begin(self.step, self.log.events)
         distributed.barrier()
         self._save()
 
@@ -230,6 +241,8 @@ class Loop:
 
     def _report(self) -> None:
         samples.plot_losses(self.folder.path / "losses.png")
+        samples.plot_evaluations(self.folder.path / "evaluations.png")
+        self.evaluations.news = False
         write_report(self.folder.path, self.config, self.setup, self.alarms)
 
     def _save(self) -> None:
@@ -242,8 +255,9 @@ class Loop:
                  "alarms": self.alarms, "watch": self.watch.as_dict(),
                  "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps},
                  "videos": self.setup.dataset.fingerprint, "torch": torch.__version__}
-        checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
-                        self.config.checkpoint_every)
+        saved = checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
+                                self.config.checkpoint_every, self.evaluations.held)
+        self.evaluations.add(saved)
 
     def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)
@@ -273,24 +287,3 @@ class Loop:
             self.interrupted = True
         before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(number, old) for number, old in before.items()]
-
-
-class _Clock:
-    """Speed and waiting since the last logged row, without the time that samples and checkpoints take."""
-
-    def __init__(self, batches: Batches):
-        self._batches, self._begin = batches, time.monotonic()
-        self._start, self._waited, self._step = self._begin, batches.wait_seconds, None
-
-    def skip(self, seconds: float) -> None:
-        self._start += seconds
-
-    def numbers(self, step: int, batch_size: int) -> dict[str, float]:
-        now, waited = time.monotonic(), self._batches.wait_seconds
-        seconds = max(now - self._start, 1e-9)
-        steps = step - self._step if self._step is not None else 0
-        numbers = {"seconds": now - self._begin, "data_wait": (waited - self._waited) / seconds}
-        if steps:
-            numbers["clips_per_second"] = steps * batch_size / seconds
-        self._start, self._waited, self._step = now, waited, step
-        return numbers

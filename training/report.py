@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from configs.schema import TrainConfig
+from training import checkpoint
 from training.log import read_rows
 from training.setup import Setup
 from utils.files import write_text
@@ -42,7 +43,7 @@ def write_report(run: Path, config: TrainConfig, setup: Setup, alarms: list[dict
     last = rows[-1] if rows else {"step": 0}
     title = f"{run.name}: {config.family}, {config.height}x{config.width}, step {last['step']} of {setup.steps}"
     parts = [f"<h1>{html.escape(title)}</h1>", _alarms(alarms), "<h2>Samples</h2>", _newest(run), "<h2>Curves</h2>",
-             _picture(run / "losses.png", "", "wide"), "<h2>How the samples came about</h2>", _evolution(run),
+             _picture(run / "losses.png", "", "wide"), _evaluations(run, config), "<h2>How the samples came about</h2>", _evolution(run),
              "<h2>Numbers</h2>", _numbers(last, setup), "<h2>Videos</h2>", _health(setup),
              "<h2>Settings</h2>", f"<pre>{html.escape(yaml.safe_dump(config.as_dict(), sort_keys=False))}</pre>"]
     write_text(run / "report.html", f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
@@ -69,6 +70,22 @@ def _evolution(run: Path) -> str:
     if len(pictures) > MOST_PICTURES:
         pictures = [pictures[round(i * (len(pictures) - 1) / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES)]
     return "".join(_picture(path, path.stem, "small") for path in pictures)
+
+
+def _evaluations(run: Path, config: TrainConfig) -> str:
+    """Curves of what evaluations found, the last numbers, and which checkpoint is the best."""
+    rows = read_rows(run / "evaluations.jsonl")
+    if not rows:
+        return ""
+    last, best, by = rows[-1], checkpoint.named(run / "checkpoints", "best"), config.metric_names()[0]
+    number = lambda value: "infinite" if value is None else f"{value:.4g}"
+    values = {f"{name}, step {last['step']} ({way} is better)": number(last[name]) +
+              (f" (real against real {number(last['floors'][name])})" if name in last["floors"] else "") for name, way in last["better"].items()}
+    told = ""
+    if best:
+        value = next((f", {number(row[by])}" for row in rows if row["checkpoint"] == best.name and by in row), "")
+        told = f'<p class="good">Best by {html.escape(by)}: step {checkpoint.order(best)[1]}{value}. It is kept as checkpoints/best.</p>'
+    return f'<h2>Evaluations</h2>{told}{_picture(run / "evaluations.png", "", "wide")}{_table(values)}'
 
 
 def _numbers(row: dict, setup: Setup) -> str:

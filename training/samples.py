@@ -117,6 +117,36 @@ def plot_losses(path: Path) -> None:
     pyplot.close(figure)
 
 
+def plot_evaluations(path: Path) -> None:
+    """``evaluations.png`` from ``evaluations.jsonl`` beside it: each metric over the steps, dashed what real clips score against each other.
+    Writes nothing where nothing was evaluated."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = read_rows(path.parent / "evaluations.jsonl")
+    better = {name: way for row in rows for name, way in row["better"].items()}
+    if not better:
+        return
+    figure, axes = pyplot.subplots(1, len(better), figsize=(4.2 * len(better), 3.2), squeeze=False)
+    for axis, (name, way) in zip(axes[0], better.items()):
+        for values, style in (({row["step"]: row.get(name) for row in rows}, {"marker": "o", "markersize": 3, "label": name}),
+                              ({row["step"]: row["floors"].get(name) for row in rows},
+                               {"linestyle": "--", "color": "grey", "linewidth": 1, "label": "real against real"})):
+            points = [(step, value) for step, value in values.items() if value is not None]
+            if points:
+                axis.plot(*zip(*points), **style)
+        axis.set_title(f"{name} ({way} is better)", fontsize=10)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=8)
+    figure.tight_layout()
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    pyplot.close(figure)
+
+
 def _names(rows: list[dict]) -> list[str]:
     """Those with at least one number: values that were not finite stand as text."""
     return list(dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, (int, float))))

@@ -6,6 +6,11 @@ import time
 from tqdm import tqdm
 
 
+def note(text: str) -> None:
+    """Print a line of its own without tearing a bar that may be there."""
+    tqdm.write(text, file=sys.stderr)
+
+
 class Progress:
     """Counts towards ``total``. On a terminal a tqdm bar; otherwise one line every ``every_seconds`` and one at the end."""
 
@@ -30,7 +35,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line of its own without tearing the bar."""
         if not self.quiet:
-            tqdm.write(text, file=sys.stderr)
+            note(text)
 
     def close(self) -> None:
         if self._bar is not None:
