@@ -58,13 +58,13 @@ def protocol_lines(results: list[Result]) -> list[str]:
     return lines
 
 
-def summary(results: list[Result], notes: list[str]) -> str:
+def summary(results: list[Result], notes: list[str], tables=None) -> str:
     """The table and, as a list under it, how the numbers were made."""
     remarks = [*protocol_lines(results), *(f"note: {note}" for note in notes)]
     return "\n".join([table(results), "", *(f"- {remark}" for remark in remarks)])
 
 
-def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str) -> None:
+def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str, tables=None) -> None:
     """metrics.json, metrics.md, the pictures and report.html into ``folder``; each replaces its predecessor in one
     step.
 

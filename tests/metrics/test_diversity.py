@@ -58,20 +58,6 @@ def test_small_spread_on_a_large_mean_is_kept():
     assert collected(clips, (3,)).value == pytest.approx(math.sqrt(2 * 0.25 * 400 / 399) / 255, rel=1e-6)
 
 
-def test_within_labels():
-    clips = coarse(12)
-    clips[4:8] = clips[4]  # class 5 has collapsed
-    labels = torch.tensor([3, 3, 3, 3, 5, 5, 5, 5, -1, -1, 7, 3])
-    diversity = collected(clips, (5,), labels=labels)
-    within = diversity.per_label()
-    assert list(within) == [3, 5] and within[5] == 0
-    assert within[3] == pytest.approx(of_pairs(clips[labels == 3]), rel=1e-6)
-    score = diversity.score()
-    assert score.value == pytest.approx(of_pairs(clips), rel=1e-6)
-    assert list(score.parts.values()) == [pytest.approx(within[3] / 2), 0]
-    assert collected(clips).per_label() == {} and collected(clips).score().parts == {}
-
-
 def test_what_a_bootstrap_draws():
     clips = coarse(6)
     clips[5] = clips[4] // 2
@@ -91,9 +77,10 @@ def test_what_a_bootstrap_draws():
 def test_memory_is_bounded_and_the_value_is_not():
     clips = coarse(10)
     diversity = collected(clips, (4,), kept_bytes=5 * 2 * 2 * 3072 + 7)
-    assert diversity.kept == 5 and diversity.value == pytest.approx(of_pairs(clips), rel=1e-6)
+    assert diversity.rows == 5 and diversity.value == pytest.approx(of_pairs(clips), rel=1e-6)
     assert diversity.resampled(torch.arange(5)) == pytest.approx(of_pairs(clips[:5]), rel=2e-3)
-    assert collected(clips).kept == 10
+    assert diversity.points().shape == (5, 2 * 3072)
+    assert collected(clips).rows == 10
 
 
 def test_too_few_clips_have_no_value_and_wrong_ones_are_refused():
@@ -105,8 +92,6 @@ def test_too_few_clips_have_no_value_and_wrong_ones_are_refused():
     diversity = collected(good)
     with pytest.raises(ValueError, match="after clips"):
         diversity.add(diversity.look(clips_of(2, frames=3), 2))
-    with pytest.raises(ValueError, match="1 labels"):
-        collected(good, labels=torch.tensor([4]))
 
 
 def test_frames_smaller_than_a_thumbnail():
