@@ -113,7 +113,10 @@ def _fetched(name: str, value: str) -> Path:
     wanted = wanted.lower()
     if not re.fullmatch(r"[0-9a-f]{64}", wanted):
         raise UserError(f"{flag}: an address needs the SHA-256 of its file, 64 digits, after a #; or fetch it yourself and give its path")
-    basename = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or name
+    try:
+        basename = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or name
+    except ValueError as error:
+        raise UserError(f"{flag}: not an address ({error}); give one as your browser shows it") from None
     path = weights_folder() / f"{wanted[:16]}-{basename}"
     temporary_beside(path)  # makes the folder, or says why it cannot be
     with FileLock(path.with_name(f".{path.name}.lock")):
