@@ -15,7 +15,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.folders import clip_settings
 from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, read_clips, resize
-from metrics import pictures, report
+from metrics import plots, report
 from metrics.collect import Collector
 from metrics.confidence import permutation_threshold
 from metrics.controls import DAMAGES, mode_drop
@@ -99,7 +99,7 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
     for damage in damages:
         cells = [report.number(values[damage][name]) + (" *" if name in caught[damage] else "") for name in metrics]
         table.append([damage, *cells, ", ".join(caught[damage]) or "-"])
-    picture = pictures.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]))
+    picture = plots.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]))
     return Measured(results, {"controls.png": picture}, [
         f"controls: value of damaged clips against other real clips; * above 95% of {splits} random splits of undamaged ones, what chance gives",
         *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from data.cache import cache_folder
 from evaluation.about import describe_clips
 from evaluation.config import EvaluateConfig
@@ -13,6 +15,7 @@ from metrics.registry import Metric
 from metrics.sets import Crowd, How, compare_sets
 from metrics.shelf import Shelf
 from utils import distributed
+from utils.errors import UserError
 
 
 def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: dict, real: Crowd, fake: Crowd, settings: dict,
@@ -21,6 +24,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
     shelf = Shelf(cache_folder(config.cache_dir) / "features")
     how = How(config.num_samples, config.seed, config.batch_size, config.frames_per_clip, config.max_frames_kept, config.max_features_kept,
               config.floor, config.resamples, config.one_per_video)
+    _enough_for_protocol(config, real, fake)
     found = compare_sets(metrics, real, fake, how, networks, shelf)
     draws: dict[str, list[float]] = {name: [] for name in metrics}
     for number in range(1, config.draws):
@@ -49,6 +53,16 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
             images[f"{name}.png"] = pictures.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)
+
+
+def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> None:
+    """A number by a protocol's name has its number of clips, or it is not given."""
+    for crowd in (real, fake) if config.protocol else ():
+        most = len(np.unique(crowd.videos)) if config.one_per_video and crowd.videos is not None else crowd.count
+        if most < config.num_samples:
+            what = "clips of as many videos" if config.one_per_video else "clips"
+            raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or measure "
+                            f"without --protocol, --metrics {config.metrics}")
 
 
 def _settings(config: EvaluateConfig, metric: Metric) -> dict:

@@ -49,7 +49,7 @@ class Metric:
 
 
 COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "features": Features,
-              "warping": lambda draw: warping.WarpingErrors(), "thumbnails": lambda draw: Diversity(), "profiles": lambda draw: Profiles()}
+              "warping": warping.WarpingErrors, "thumbnails": Diversity, "profiles": Profiles}
 
 _SWD = "metrics.swd 2: 7x7 patches, 128 per frame and level, 4 x 128 directions"
 _quick = lambda normalise: lambda real, fake: lambda a, b: swd.swd(real.select(a), fake.select(b), normalise, directions=16).value

@@ -186,9 +186,12 @@ def draw_clips(crowd: Crowd, wanted: int, seed: int, one_per_video: bool = False
 def new_collector(key: tuple, how: How, clips: int, networks: dict[tuple, Network]) -> Collector:
     """One of those :func:`key_of` names, that is to see ``clips`` clips."""
     collects, needs = key
-    most = max(1, how.max_frames // how.frames_per_clip) if "patches" in collects else how.max_features
-    draw = Draw(how.seed, how.frames_per_clip, clips, most)
-    return COLLECTORS[collects](draw, networks[needs]) if needs else COLLECTORS[collects](draw)
+    kind = COLLECTORS[collects]
+    if needs:
+        return kind(Draw(how.seed, how.frames_per_clip, clips, how.max_features), networks[needs])
+    if "patches" in collects:
+        return kind(Draw(how.seed, how.frames_per_clip, clips, max(1, how.max_frames // how.frames_per_clip)))
+    return kind()
 
 
 def _sorted(numbers: np.ndarray) -> Tensor:
