@@ -12,8 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-NICENESS = 10
-GRACE_SECONDS = 5.0  # to clear half-written files away
+NICENESS = 5
+GRACE_SECONDS = 3.0  # to clear half-written files away
 
 
 def _end_with_the_starter() -> None:
