@@ -51,12 +51,32 @@ def kid_resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], 
 
 def precision(real: Features, fake: Features) -> Score:
     """The share of generated samples that lie where real ones do (Kynkaanniemi et al. 2019)."""
-    return Score(precision_recall.precision(_flat(real), _flat(fake)))
+    return precision_recall.precision(_flat(real), _flat(fake))
 
 
 def recall(real: Features, fake: Features) -> Score:
     """The share of real samples that lie where generated ones do."""
-    return Score(precision_recall.recall(_flat(real), _flat(fake)))
+    return precision_recall.recall(_flat(real), _flat(fake))
+
+
+def density(real: Features, fake: Features) -> Score:
+    """How many real neighbourhoods a generated sample lies in (Naeem et al. 2020); about 1 for samples like real ones."""
+    return precision_recall.density_coverage(_flat(real), _flat(fake))[0]
+
+
+def coverage(real: Features, fake: Features) -> Score:
+    """The share of real neighbourhoods that hold a generated sample."""
+    return precision_recall.density_coverage(_flat(real), _flat(fake))[1]
+
+
+def share_resampler(of: str) -> Callable[[Features, Features], Callable[[Tensor, Tensor], float]]:
+    """For intervals of "precision" or "recall": the share among chosen samples of those that lie in a neighbourhood of the other side,
+    which itself stands still: a side that repeats samples would have neighbourhoods of radius 0."""
+    def resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
+        asked, others = (fake, real) if of == "precision" else (real, fake)
+        hits = precision_recall.inside(_flat(asked), _flat(others)).double().unflatten(0, asked.features().shape[:2]).mean(dim=1)
+        return lambda a, b: float(hits[b if of == "precision" else a].mean())
+    return resampler
 
 
 def inception_score(side: Features) -> Score:

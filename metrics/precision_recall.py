@@ -30,6 +30,13 @@ def recall(real: Tensor, fake: Tensor, k: int = 3) -> Score:
     return precision_recall(real, fake, k)[1]
 
 
+def inside(asked: Tensor, others: Tensor, k: int = 3) -> Tensor:
+    """Which of ``asked (N, D)`` lie within reach of one of ``others (M, D)``, that is, as near to it as its k-th neighbour: bool ``(N,)``."""
+    asked, others = checked(asked, others, least=k + 1)
+    radius = torch.cdist(others, others).kthvalue(k + 1).values
+    return (torch.cdist(others, asked) <= radius[:, None]).any(dim=0)
+
+
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Score, Score]:
     """Density, which may be above 1, and coverage of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or
     fewer."""
