@@ -52,8 +52,8 @@ def render(results: list[list[str]], tables: dict[str, list[list[str]]], picture
     measured against what, where that is one thing."""
     about = f"<p><b>{_text(sides[0])}</b> <span class=soft>measured against</span> <b>{_text(sides[1])}</b></p>" if sides else ""
     parts = ["<h1>Evaluation</h1>", about, _table(results, "results") if results else "", _list(explanations)]
-    parts += ["<h2>Notes</h2>", _list(notes)] if notes else []
     parts += [f"<h2>{_text(name)}</h2>{_table(rows)}" for name, rows in tables.items()]
+    parts += ["<h2>Notes</h2>", _list(notes)] if notes else []
     parts += ["<h2>Pictures</h2>", *(_figure(name, png) for name, png in pictures.items())] if pictures else []
     parts += ["<h2>How it was measured</h2>", *(f"<h3>{_text(names)}</h3>{_pairs(values)}" for names, values in protocol)] if protocol else []
     parts += ["<h2>To repeat it</h2>", f"<p><code>{_text(command)}</code></p>"]

@@ -59,13 +59,8 @@ def over_time(metrics: dict[str, dict[str, np.ndarray]], units: dict[str, str]) 
     not finite (the PSNR of equal frames) leave a gap. """
     figure, axes = _panels([f"{name} ({units[name]})" if units.get(name) else name for name in metrics])
     for axis, films in zip(axes, metrics.values()):
-        longest = max(map(len, films.values()))
-        values = np.full((len(films), longest), np.nan)
-        for row, film in zip(values, films.values()):
-            row[:len(film)] = np.where(np.isfinite(film), film, np.nan)
-        quartiles = np.full((3, longest), np.nan)
-        known = ~np.isnan(values).all(axis=0)
-        quartiles[:, known] = np.nanpercentile(values[:, known], (25, 50, 75), axis=0)
+        quartiles = quartiles_of(list(films.values()))
+        longest = quartiles.shape[1]
         label = next(iter(films)) if len(films) == 1 else f"median of {len(films)} films"
         if len(films) > 1:
             axis.fill_between(range(longest), quartiles[0], quartiles[2], color=_COLORS["fake"], alpha=0.18, linewidth=0, label="middle half")
@@ -73,6 +68,19 @@ def over_time(metrics: dict[str, dict[str, np.ndarray]], units: dict[str, str]) 
         axis.set_xlim(*_ends(longest))
     axes[0].legend(frameon=False, fontsize=9)
     return png(figure)
+
+
+def quartiles_of(films: list[np.ndarray]) -> np.ndarray:
+    """Lower quartile, median and upper quartile (3, T) at each frame, over the films (T',) that are that long and finite there; NaN
+    where there is none."""
+    longest = max(map(len, films))
+    values = np.full((len(films), longest), np.nan)
+    for row, film in zip(values, films):
+        row[:len(film)] = np.where(np.isfinite(film), film, np.nan)
+    quartiles = np.full((3, longest), np.nan)
+    known = ~np.isnan(values).all(axis=0)
+    quartiles[:, known] = np.nanpercentile(values[:, known], (25, 50, 75), axis=0)
+    return quartiles
 
 
 def controls(rows: list[str], columns: list[str], values: np.ndarray, caught: np.ndarray, *, neutral: float = 1.0,

@@ -82,10 +82,9 @@ def protocol_lines(results: list[Result]) -> list[str]:
 
 def summary(results: list[Result], notes: list[str], tables: Tables | None = None) -> str:
     """The table, how the numbers were made as a list under it, and further tables under their titles."""
-    remarks = [*protocol_lines(results), *(f"note: {note}" for note in notes)]
-    blocks = [table(results)] if results else []
-    blocks += ["\n".join(f"- {remark}" for remark in remarks)] if remarks else []
-    return "\n\n".join(blocks + [f"## {name}\n\n{markdown(rows)}" for name, rows in (tables or {}).items()])
+    remarks = "\n".join(f"- {remark}" for remark in [*protocol_lines(results), *(f"note: {note}" for note in notes)])
+    further = [f"## {name}\n\n{markdown(rows)}" for name, rows in (tables or {}).items()]
+    return "\n\n".join(filter(None, [table(results), remarks, *further] if results else [*further, remarks]))
 
 
 def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str, tables: Tables | None = None) -> None:

@@ -10,10 +10,12 @@ ARROWS = {"higher": "↑", "lower": "↓", "near real": "→"}
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; counts whole."""
+    """Four significant digits, all of them before the point; counts whole."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "infinite"
-    return str(value) if isinstance(value, int) else f"{value:#.4g}".rstrip(".")
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:#.4g}".rstrip(".")
 
 
 def span(interval: Interval | None) -> str:
@@ -50,7 +52,8 @@ def quoted(result: Result) -> str:
     """The one number to quote with how far it may be off: mean ± standard deviation, or value and interval."""
     draws = spread(result)
     if draws and draws.value is not None:
-        return f"{number(draws.value)} ± {draws.parts['standard deviation']:.2g}"
+        deviation = draws.parts["standard deviation"]
+        return f"{number(draws.value)} ± {number(deviation) if deviation >= 100 else f'{deviation:#.2g}'.rstrip('.')}"
     return f"{number(result.score.value)} {span(result.interval)}".strip()
 
 
