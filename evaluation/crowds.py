@@ -9,7 +9,7 @@ from evaluation.about import describe_clips
 from evaluation.config import EvaluateConfig
 from evaluation.measured import Measured
 from evaluation.sources import resize, stabilized
-from metrics import pictures, report
+from metrics import plots, report
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
 from metrics.sets import Crowd, How, compare_sets
@@ -50,7 +50,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
         notes += [f"{name}: {score.note}"] if score.note else []
         if metric.collects in ("patches", "motion_patches"):
             groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
-            images[f"{name}.png"] = pictures.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
+            images[f"{name}.png"] = plots.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)
 
