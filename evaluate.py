@@ -24,6 +24,7 @@ from evaluation.networks import load_networks
 from metrics import report
 from metrics.compare import compare
 from metrics.registry import choose, describe
+from metrics.tables import markdown
 from utils import distributed, hardware
 from utils.errors import UserError, script
 from utils.files import writable_folder
@@ -37,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         print(describe())
         return 0
     if config.compare:
-        print(compare([Path(path) for path in config.compare.split(",")]))
+        rows, notes = compare([Path(path) for path in config.compare.split(",")])
+        print("\n".join([markdown(rows), "", *(f"- {note}" for note in notes)]))
         return 0
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -1,11 +1,12 @@
 """What a report shows of clips beyond their numbers: samples beside reals, nearest real neighbours, classes, profiles over time."""
 
 from evaluation.measured import Measured
-from metrics import pictures, plots, report
+from metrics import pictures, plots
 from metrics.intervals import statistic_of
 from metrics.neighbours import nearest
 from metrics.registry import Metric
 from metrics.sets import PROFILES, THUMBNAILS, Crowd, SetComparison, key_of
+from metrics.tables import number
 
 NEIGHBOURS = 8  # generated clips shown with their nearest real ones
 FEWEST_OF_CLASS = 8  # clips of a class, on both sides, for a score of its own
@@ -18,13 +19,13 @@ def describe_clips(found: SetComparison, real: Crowd, fake: Crowd, classes: list
     first = {side: [clip[0] for clip in clips] for side, clips in shown.items()}
     images["samples.png"] = pictures.side_by_side(first["real"], first["fake"], f"real: {_short(real.name)}", f"fake: {_short(fake.name)}")
     if len(found.shown["fake"][0]) > 1:
-        images["strips.png"] = plots.strips(found.shown["real"][:4], found.shown["fake"][:4])
+        images["strips.png"] = pictures.strips(found.shown["real"][:4], found.shown["fake"][:4])
         images["profiles.png"] = plots.profiles(_profiles(found))
     if real.content != fake.content or real.content is None:
         memory = nearest(found.collected["real"][THUMBNAILS], found.collected["fake"][THUMBNAILS], NEIGHBOURS)
         fakes = [fake.get(found.numbers["fake"][row:row + 1])[0, 0].numpy() for row in memory.shown]
         reals = [real.get(found.numbers["real"][row:row + 1])[0, 0].numpy() for row in memory.neighbours]
-        images["neighbours.png"] = plots.neighbours(fakes, reals, [f"distance {distance:.3f}" for distance in memory.distances])
+        images["neighbours.png"] = pictures.neighbours(fakes, reals, [f"distance {distance:.3f}" for distance in memory.distances])
         notes.append(memory.remark)
     if len(classes) > 1 and real.labels and fake.labels:
         table = per_class(found, real, fake, classes, metrics)
@@ -47,7 +48,7 @@ def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str]
         for metric in kept.values():
             sides = ("fake",) if metric.kind == "samples" else ("real", "fake")
             statistic = statistic_of(metric, *(found.collected[side][key_of(metric)] for side in sides))
-            cells.append(report.number(statistic(*(rows[side][:count] for side in sides))))
+            cells.append(number(statistic(*(rows[side][:count] for side in sides))))
         table.append([name, str(count), *cells])
     return table
 

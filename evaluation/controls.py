@@ -23,6 +23,7 @@ from metrics.intervals import statistic_of
 from metrics.protocol import Protocol, Result, Score
 from metrics.registry import Metric
 from metrics.sets import Crowd, How, key_of, look_at_all, new_collector
+from metrics.tables import number
 from utils import distributed
 from utils.errors import UserError
 from utils.progress import Progress
@@ -97,9 +98,10 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
                 Protocol(metric=name, definition=f"{metric.definition}; controls", weights=network.identity if network else None,
                          fake="real clips, damaged", settings={"splits": splits}, **protocol)))
     for damage in damages:
-        cells = [report.number(values[damage][name]) + (" *" if name in caught[damage] else "") for name in metrics]
+        cells = [number(values[damage][name]) + (" *" if name in caught[damage] else "") for name in metrics]
         table.append([damage, *cells, ", ".join(caught[damage]) or "-"])
-    picture = plots.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]))
+    picture = plots.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]),
+                             neutral=0, label="distance from what chance gives, in units of its 95% point")
     return Measured(results, {"controls.png": picture}, [
         f"controls: value of damaged clips against other real clips; * above 95% of {splits} random splits of undamaged ones, what chance gives",
         *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})

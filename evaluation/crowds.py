@@ -10,6 +10,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.measured import Measured
 from evaluation.sources import resize, stabilized
 from metrics import plots, report
+from metrics.of_features import AT_INFINITY
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
 from metrics.sets import Crowd, How, compare_sets
@@ -48,6 +49,8 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
         spread = [score.value, *draws[name]] if config.draws > 1 else []
         results.append(Result(name, score, floor, metric.unit, metric.better, protocol, found.intervals[name], spread))
         notes += [f"{name}: {score.note}"] if score.note else []
+        if score.by_size:
+            images[f"{name}_by_size.png"] = plots.fit_line(*zip(*score.by_size), score.parts[AT_INFINITY], name)
         if metric.collects in ("patches", "motion_patches"):
             groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
             images[f"{name}.png"] = plots.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)

@@ -11,8 +11,8 @@ from evaluation.config import EvaluateConfig
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, extracted, frames_needed, frames_of, read_clips, resize
-from metrics import pictures, report
-from metrics.pairs import compare_pairs, extremes, find_pairs
+from metrics import pictures, plots, report
+from metrics.pairs import compare_pairs, curves, extremes, find_pairs
 from metrics.pixel import average
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
@@ -64,7 +64,10 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
             values="uint8 RGB, data range 255", seed=config.seed, precision="none", settings={})
         results.append(Result(name, score, None, metric.unit, metric.better, protocol))
         notes += [f"{name}: {score.note}"] if score.note else []
-    picture = pictures.differences(extremes(compared, next(iter(metrics)), read))
-    return Measured(results, {"differences.png": picture}, notes)
+    images = {"differences.png": pictures.differences(extremes(compared, next(iter(metrics)), read))}
+    over_time = {name: curves(compared, name) for name in metrics}
+    if max(len(values) for films in over_time.values() for values in films.values()) > 1:
+        images["over_time.png"] = plots.over_time(over_time, {name: metric.unit for name, metric in metrics.items()})
+    return Measured(results, images, notes)
 
 

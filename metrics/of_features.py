@@ -13,6 +13,7 @@ from metrics.frechet import FrechetResampler, frechet_at_infinity, frechet_dista
 from metrics.protocol import Score
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as torch-fidelity has them
+AT_INFINITY = "at infinite N"
 FEWEST_FOR_LINE = 2  # FID without its bias is given from this many samples per dimension: below, the line is none
 
 
@@ -26,10 +27,10 @@ def frechet(real: Features, fake: Features) -> Score:
     if samples <= dimensions:
         return Score(value, note=f"{samples} samples for {dimensions} features: the covariance is not of full rank and the value far too "
                                  f"high; compare it with equal numbers alone, or take kid, which has no such bias")
-    parts = {}
-    if real.complete and fake.complete and samples >= FEWEST_FOR_LINE * dimensions:
-        parts["at infinite N"] = frechet_at_infinity(_flat(real), _flat(fake), real.draw.seed)[0]
-    return Score(value, parts)
+    if not (real.complete and fake.complete) or samples < FEWEST_FOR_LINE * dimensions:
+        return Score(value)
+    intercept, by_size = frechet_at_infinity(_flat(real), _flat(fake), real.draw.seed)
+    return Score(value, {AT_INFINITY: intercept}, by_size=by_size)
 
 
 def frechet_resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:

@@ -16,6 +16,8 @@ class Score:
     value: float | None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    by_size: list[tuple[int, float]] = field(default_factory=list)
+    """Values of subsets by their number of samples, where the part "at infinite N" was read off them."""
 
 
 @dataclass(frozen=True)
