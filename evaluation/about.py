@@ -39,8 +39,8 @@ def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str]
     kept = {name: metric for name, metric in metrics.items()
             if all(found.collected[side][key_of(metric)].rows == len(labels[side]) for side in labels)}
     table = [["class", "clips", *kept]]
-    for number, name in enumerate(classes):
-        rows = {side: (values == number).nonzero().flatten() for side, values in labels.items()}
+    for label, name in enumerate(classes):
+        rows = {side: (values == label).nonzero().flatten() for side, values in labels.items()}
         count = min(map(len, rows.values()))
         if count < FEWEST_OF_CLASS or not kept:
             continue

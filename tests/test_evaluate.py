@@ -82,7 +82,7 @@ def test_two_folders_of_videos(folders, tmp_path, capsys):
         picture = cv2.imread(str(output / name))
         assert picture.shape[0] > smallest[0] and picture.shape[1] > smallest[1] and picture.std() > 5
     page = (output / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 7 and "src=\"http" not in page
+    assert page.count("data:image/png;base64,") == 8 and "src=\"http" not in page
     assert not list(output.glob(".*"))
 
 
@@ -146,7 +146,8 @@ def test_a_new_report_takes_the_old_one_s_pictures_along(folders, tmp_path):
     evaluate.main([*base, "--metrics", "psnr"])
     assert (tmp_path / "differences.png").exists()
     evaluate.main([*base, "--metrics", "swd"])
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png", "neighbours.png", "mine.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png", "neighbours.png", "mine.png",
+                                                       "metrics.tex"}
 
 
 @pytest.mark.parametrize("arguments, message", [
