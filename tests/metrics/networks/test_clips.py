@@ -20,12 +20,17 @@ def clips(*shape: int) -> Tensor:
 @pytest.mark.parametrize("name, shape, width", [("r3d_18", (2, 5, 40, 60), 512), ("s3d", (1, 24, 30, 30), 1024)])
 def test_torchvision_networks_are_torchvisions(name, shape, width, tmp_path):
     torch.manual_seed(4)
-    plain = getattr(torchvision.models.video, name)(weights=None).eval()
+    plain, videos = getattr(torchvision.models.video, name)(weights=None), clips(*shape)
+    prepare = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    with torch.no_grad():
+        for part in plain.modules():
+            if isinstance(part, nn.BatchNorm3d):
+                part.momentum = 1.0
+        plain(prepare(videos.permute(0, 1, 4, 2, 3)))  # without statistics of its own, what it sees fades from layer to layer
+    plain.eval()
     torch.save(plain.state_dict(), tmp_path / "w.pth")
-    videos = clips(*shape)
     network = load_network(name, {name: str(tmp_path / "w.pth")})
     found = network.function(videos)
-    prepare = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     with torch.no_grad():
         wanted = plain(prepare(videos.permute(0, 1, 4, 2, 3)))
         head = plain.fc if name == "r3d_18" else lambda x: plain.classifier(x[..., None, None, None]).flatten(1)
