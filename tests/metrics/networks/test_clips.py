@@ -34,8 +34,8 @@ def test_torchvision_networks_are_torchvisions(name, shape, width, tmp_path):
     with torch.no_grad():
         wanted = plain(prepare(videos.permute(0, 1, 4, 2, 3)))
         head = plain.fc if name == "r3d_18" else lambda x: plain.classifier(x[..., None, None, None]).flatten(1)
-        torch.testing.assert_close(found["logits"], wanted, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(head(found["features"]), wanted, rtol=1e-4, atol=1e-5)
+    for logits in (found["logits"], head(found["features"]).detach()):
+        assert (logits - wanted).norm() < 1e-4 * wanted.norm() and wanted.std() > 0.1
     assert found["features"].shape == (shape[0], width)
     assert network.identity.startswith(f"{name} ") and network.identity.endswith("fp32")
     if name == "s3d":
