@@ -17,25 +17,31 @@ def clips(*shape: int) -> Tensor:
     return torch.randint(0, 256, (*shape, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("name, shape, width", [("r3d_18", (2, 5, 40, 60), 512), ("s3d", (1, 14, 30, 30), 1024)])
+@pytest.mark.parametrize("name, shape, width", [("r3d_18", (2, 5, 40, 60), 512), ("s3d", (1, 24, 30, 30), 1024)])
 def test_torchvision_networks_are_torchvisions(name, shape, width, tmp_path):
     torch.manual_seed(4)
-    plain = getattr(torchvision.models.video, name)(weights=None).eval()
+    plain, videos = getattr(torchvision.models.video, name)(weights=None), clips(*shape)
+    prepare = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    with torch.no_grad():
+        for part in plain.modules():
+            if isinstance(part, nn.BatchNorm3d):
+                part.momentum = 1.0
+        plain(prepare(videos.permute(0, 1, 4, 2, 3)))  # without statistics of its own, what it sees fades from layer to layer
+    plain.eval()
     torch.save(plain.state_dict(), tmp_path / "w.pth")
-    videos = clips(*shape)
     network = load_network(name, {name: str(tmp_path / "w.pth")})
     found = network.function(videos)
-    prepare = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     with torch.no_grad():
         wanted = plain(prepare(videos.permute(0, 1, 4, 2, 3)))
         head = plain.fc if name == "r3d_18" else lambda x: plain.classifier(x[..., None, None, None]).flatten(1)
-        torch.testing.assert_close(found["logits"], wanted, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(head(found["features"]), wanted, rtol=1e-4, atol=1e-5)
+    for logits in (found["logits"], head(found["features"]).detach()):
+        assert (logits - wanted).norm() < 1e-4 * wanted.norm() and wanted.std() > 0.1
     assert found["features"].shape == (shape[0], width)
     assert network.identity.startswith(f"{name} ") and network.identity.endswith("fp32")
-    if shape[1] >= 14:
+    if name == "s3d":
         with pytest.raises(UserError, match="at least 14 frames, these have 13"):
-            network.function(videos[:, 1:])
+            network.function(videos[:, :13])
+        assert network.function(videos[:, :14])["logits"].shape == (1, 400)
 
 
 class LikeI3D(nn.Module):

@@ -67,7 +67,8 @@ def test_the_default_folder_is_in_the_home_of_the_user(tmp_path, monkeypatch):
 
 
 def test_a_path_to_nothing_is_a_mistake_and_not_merely_missing(tmp_path):
-    with pytest.raises(UserError, match="--weights r3d_18=.*nowhere: there is no such file; get r3d_18-b3b3357e.pth .*begins with b3b3357e") as caught:
+    said = "--weights r3d_18=.*nowhere: there is no such file; get r3d_18-b3b3357e.pth .*begins with b3b3357e"
+    with pytest.raises(UserError, match=said) as caught:
         find_weights("r3d_18", {"r3d_18": str(tmp_path / "nowhere")})
     assert not isinstance(caught.value, MissingWeights)
     with pytest.raises(MissingWeights, match="give a TorchScript file with --weights script=PATH"):
