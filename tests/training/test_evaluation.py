@@ -11,6 +11,7 @@ import cv2
 import pytest
 
 from tests.training.runner import newest, outcome, pictures, steps_done
+from tests.training.test_alarms import WON
 from tests.training.test_distributed import start_two
 from training import checkpoint
 from utils.errors import EXIT_INTERRUPTED
@@ -106,8 +107,8 @@ def test_tensorboard_has_them(runs):
 def test_interrupted_and_killed_in_the_middle(runner, tmp_path):
     out, reference = tmp_path / "run", tmp_path / "reference"
     command = [*FP32, "--steps", 60, "--checkpoint_every", 10]
-    evaluated = [*command, "--eval_every", 30, "--eval_samples", "16"]
-    under_way = lambda: (out / "evaluation" / "step_000030.log").exists() and at_work(out)
+    evaluated = [*command, "--eval_every", 35, "--eval_samples", "16"]
+    under_way = lambda: (out / "evaluation" / "step_000035.log").exists() and at_work(out)
     runner.train("--out", reference, *command)
     for number, status in ((signal.SIGTERM, EXIT_INTERRUPTED), (signal.SIGKILL, -signal.SIGKILL)):
         run = runner.start("--out", out, *evaluated)
@@ -117,16 +118,16 @@ def test_interrupted_and_killed_in_the_middle(runner, tmp_path):
         if number == signal.SIGTERM:
             assert not at_work(out)
         soon(lambda: not at_work(out))
-        assert not told(out) and (out / "checkpoints" / "step_000030").is_dir() and steps_done(out) >= 30
+        assert not told(out) and (out / "checkpoints" / "step_000035").is_dir() and steps_done(out) >= 35
     (out / "evaluations.jsonl").write_text('{"step": 999, "checkpoint": "step_000999", "swd": 1.0, "floors": {}, "better": {"swd": "lower"}}\n')
     ended = runner.train("--out", out, *evaluated)
-    assert [row["step"] for row in told(out)] == [30]
+    assert [row["step"] for row in told(out)] == [35]
     assert outcome(out) == outcome(reference)
     # Once more there is nothing left to do.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     again = runner.train("--out", out, *evaluated)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    assert "evaluation" not in again.stderr and "waiting for the evaluation of step 30" in ended.stderr
+    assert "evaluation" not in again.stderr and "waiting for the evaluation of step 35" in ended.stderr
 
 
 def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
@@ -143,6 +144,17 @@ def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
     (warning,) = re.findall("WARNING.*", again.stderr)
     assert "evaluation of step 6 failed, training goes on: --metrics swd_motion: needs clips of 2 frames or more" in warning
     assert not told(out) and checkpoint.named(out / "checkpoints", "best") is None
+
+
+def test_a_run_goes_back_to_where_it_would_without(runner, tmp_path):
+    """Not to an older checkpoint that only waits to be evaluated."""
+    command = [*WON, "--on_alarm", "rollback", "--max_rollbacks", "1", "--keep", "1"]
+    runner.train("--out", tmp_path / "without", *command, expect=3)
+    run = runner.train("--out", tmp_path / "with", *command, "--eval_every", "5", "--eval_samples", "16", expect=3)
+    assert "back to step" in run.stderr and not at_work(tmp_path / "with")
+    kept = [path.name for path in checkpoint.listed(tmp_path / "with" / "checkpoints")]
+    assert len(kept) > 2, "nothing waited, so nothing is shown"
+    assert outcome(tmp_path / "with") == outcome(tmp_path / "without")
 
 
 def test_one_of_two_processes_evaluates_and_the_other_does_not_wait(runner, tmp_path):
