@@ -146,7 +146,8 @@ def test_a_new_report_takes_the_old_one_s_pictures_along(folders, tmp_path):
     evaluate.main([*base, "--metrics", "psnr"])
     assert (tmp_path / "differences.png").exists()
     evaluate.main([*base, "--metrics", "swd"])
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png", "mine.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "metrics.tex", "report.html", "samples.png", "swd.png",
+                                                           "mine.png"}
 
 
 @pytest.mark.parametrize("arguments, message", [
