@@ -130,6 +130,16 @@ def test_interrupted_and_killed_in_the_middle(runner, tmp_path):
     assert "evaluation" not in again.stderr and "waiting for the evaluation of step 35" in ended.stderr
 
 
+def test_lines_of_later_steps_go_though_nothing_is_evaluated_any_more(runner, tmp_path):
+    out, command = tmp_path / "run", [*FP32, "--sample_every", 5]
+    runner.train("--out", out, *command, "--steps", 3)
+    lines = [json.dumps({"step": step, "checkpoint": f"step_{step:06d}", "swd": 1.0, "floors": {}, "better": {"swd": "lower"}}) for step in (2, 4)]
+    (out / "evaluations.jsonl").write_text("\n".join(lines) + "\n")
+    runner.train("--out", out, *command, "--steps", 5)
+    assert [row["step"] for row in told(out)] == [2]
+    assert "swd, step 2 (lower is better)" in (out / "report.html").read_text()
+
+
 def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
     """Training is complete then; the same command only evaluates. A failure is one warning."""
     out = tmp_path / "run"
