@@ -54,7 +54,6 @@ COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "feat
               "warping": warping.WarpingErrors, "thumbnails": Diversity, "profiles": Profiles}
 
 _SWD = "metrics.swd 2: 7x7 patches, 128 per frame and level, 4 x 128 directions"
-_quick = lambda normalise: lambda real, fake: lambda a, b: swd.swd(real.select(a), fake.select(b), normalise, directions=16).value
 _sets = partial(Metric, "sets")
 _features = partial(_sets, unit="", collects="features", network="inception")
 METRICS = {
@@ -67,12 +66,12 @@ METRICS = {
     "lpips": Metric("pairs", None, "lower", "", "distance of AlexNet's features, mean over frames", "torchmetrics' linear weights, v0.1",
                     lpips.SMALLEST["alex"], network="lpips"),
     "swd": _sets(swd.swd, "lower", "x1e3", "sliced Wasserstein distance, as published: texture and layout",
-                 f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=_quick("each")),
+                 f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=swd.resampler),
     "swd_color": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same, sensitive to colour and contrast too",
-                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches", resample=_quick("real")),
+                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches", resample=partial(swd.resampler, normalise="real")),
     "swd_motion": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences",
                         f"{_SWD}, frame differences, both normalised by the real side", swd.PATCH, "motion_patches",
-                        resample=_quick("real")),
+                        resample=partial(swd.resampler, normalise="real")),
     "fid": _features(of_features.frechet, "lower", summary="Frechet distance of frames' features", definition="metrics.frechet 1",
                      resample=of_features.frechet_resampler),
     "kid": _features(of_features.kid, "lower", summary="kernel distance of frames' features: no bias with few samples",
