@@ -228,9 +228,9 @@ def test_memory_is_bounded_by_a_uniform_choice_of_clips():
 def test_chosen_clips_have_the_distance_of_a_set_of_them(normalise):
     real, fake = collected(textured(60, 32, 32, 1)), collected(blurred(textured(60, 32, 32, 2), 1))
     at, everything = resampler(real, fake, normalise), torch.arange(60)
-    assert at(everything, everything) == pytest.approx(swd(real, fake, normalise).value, rel=0.1)  # other directions
+    assert at(everything, everything) == pytest.approx(swd(real, fake, normalise).value, rel=0.25)  # fewer patches, other directions
     rows = torch.arange(60) // 2
-    assert at(rows, rows) == pytest.approx(swd(real.select(rows), fake.select(rows), normalise).value, rel=0.15)
+    assert at(rows, rows) == pytest.approx(swd(real.select(rows), fake.select(rows), normalise).value, rel=0.25)
 
 
 def test_wrong_clips_are_refused():
