@@ -86,14 +86,14 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
             for row, damage in enumerate(damages):
                 other = both if damage == UNDAMAGED else found[damage]
                 value = _between(metric, both, other)(kept, others if damage == UNDAMAGED else torch.arange(other.rows))
-                values[damage][name] = value
+                values[damage][name] = _sign(metric) * value
                 ratios[row, column] = (value - usual) / max(chance.threshold - usual, 1e-12)
                 if damage != UNDAMAGED and chance.exceeded_by(value):
                     caught[damage].append(name)
                 progress.update()
             network = networks.get(metric.needs)
             results.append(Result(
-                name, Score(usual, {damage: values[damage][name] for damage in damages} | {"95% of chance": chance.threshold}), None,
+                name, Score(_sign(metric) * usual, {damage: values[damage][name] for damage in damages} | {"95% of chance": _sign(metric) * chance.threshold}), None,
                 metric.unit, metric.better,
                 Protocol(metric=name, definition=f"{metric.definition}; controls", weights=network.identity if network else None,
                          fake="real clips, damaged", settings={"splits": splits}, **protocol)))
@@ -112,8 +112,12 @@ def _between(metric: Metric, a: Collector, b: Collector) -> Callable[[Tensor, Te
     if metric.kind == "samples":
         of_a, of_b = statistic_of(metric, a), statistic_of(metric, b)
         return lambda rows, others: abs(of_a(rows) - of_b(others))
-    statistic, sign = statistic_of(metric, a, b), -1 if metric.better == "higher" else 1
-    return lambda rows, others: sign * statistic(rows, others)
+    statistic = statistic_of(metric, a, b)
+    return lambda rows, others: _sign(metric) * statistic(rows, others)
+
+
+def _sign(metric: Metric) -> int:
+    return -1 if metric.kind == "sets" and metric.better == "higher" else 1
 
 
 def _damaged(real: Crowd, name: str, seed: int) -> Crowd:

@@ -10,9 +10,10 @@ from metrics.registry import Metric
 def interval(metric: Metric, real: Collector, fake: Collector, value: float | None, resamples: int, seed: int) -> Interval | None:
     """95%, about ``value``; None if none is wanted or there is too little to resample."""
     sides = (fake,) if metric.kind == "samples" else (real, fake)
-    if not resamples or not metric.resampled or value is None or min(side.rows for side in sides) < 2:
+    if not resamples or value is None or min(side.rows for side in sides) < 2:
         return None
-    found = bootstrap(statistic_of(metric, *sides), [side.rows for side in sides], resamples=resamples, seed=seed)
+    statistic = metric.resample_one(*sides) if metric.resample_one else statistic_of(metric, *sides)
+    found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
     return Interval(value - reach, value + reach, found.level, resamples)
 

@@ -37,9 +37,9 @@ class Metric:
     looks_at: Literal["frames", "clips"] = "frames"
     """What the network is shown, where it takes either."""
     resample: Callable | None = None
-    """For intervals: the collectors -> a function of their rows, faster than the whole metric and as spread out."""
-    resampled: bool = True
-    """Whether it has an interval: repeated samples would change what it measures otherwise."""
+    """The collectors -> a function of their rows, faster than the whole metric and as spread out."""
+    resample_one: Callable | None = None
+    """The same for intervals alone, of a metric that repeated samples would change: only one side is resampled."""
     name: str = ""
     weights: str | None = None
     """Of a metric of pairs whose network is loaded: which weights."""
@@ -77,13 +77,13 @@ METRICS = {
     "kid": _features(of_features.kid, "lower", summary="kernel distance of frames' features: no bias with few samples",
                      definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler),
     "precision": _features(of_features.precision, "higher", summary="share of generated frames that lie where real ones do",
-                           definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("precision")),
+                           definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("precision")),
     "recall": _features(of_features.recall, "higher", summary="share of real frames that lie where generated ones do",
-                        definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("recall")),
+                        definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("recall")),
     "density": _features(of_features.density, "higher", summary="real neighbourhoods that a generated frame lies in, over 5",
-                         definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
+                         definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.density_resampler),
     "coverage": _features(of_features.coverage, "higher", summary="share of real neighbourhoods that hold a generated frame",
-                          definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
+                          definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.share_resampler("coverage")),
     "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits",
                  collects="features", network="inception", resample=of_features.inception_resampler),
     "fvd": _features(of_features.frechet, "lower", summary="Frechet distance of clips' features", definition="metrics.frechet 1",

@@ -89,7 +89,8 @@ def test_controls_say_which_metric_sees_which_damage(tmp_path, capsys):
     for number in range(24):
         clip = scene(number, frames=16)
         write_video(tmp_path / "real" / f"{number}.mp4", np.concatenate([clip, clip[::-1]]), 24)
-    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd,swd_motion,fid_random,warping_error", "--clip_frames", "8",
+    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd,swd_motion,fid_random,precision_random,warping_error",
+                   "--clip_frames", "8",
                    "--output", str(tmp_path / "report"), "--num_samples", "40", "--resamples", "0"])
     written = values_of(tmp_path / "report")
     header, *rows = written["tables"]["controls"]
@@ -97,6 +98,7 @@ def test_controls_say_which_metric_sees_which_damage(tmp_path, capsys):
     assert header[0] == "damage" and list(seen) == ["none", "frozen", "shuffled", "reversed", "blur", "noise", "mode drop"]
     assert seen["none"] == "-" and "swd" in seen["blur"] and "swd_motion" in seen["frozen"] and "fid_random" in seen["noise"]
     assert "swd_motion" in seen["shuffled"] and "swd, " not in seen["frozen"]
+    assert 0.5 < written["metrics"]["precision_random"]["score"]["parts"]["none"] < 1
     assert (tmp_path / "report" / "controls.png").stat().st_size > 1000
     with pytest.raises(UserError, match="pairs"):
         evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "psnr", "--output", str(tmp_path / "report")])
