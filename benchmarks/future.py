@@ -19,6 +19,7 @@ from benchmarks.machine import describe
 from data.dataset import VideoDataset
 from metrics.pixel import psnr, ssim
 from metrics.protocol import to_uint8
+from metrics.collect import Draw
 from metrics.swd import MotionPatches, swd
 from training.restore import load_sampler
 from training.step import to_float
@@ -37,7 +38,7 @@ def clips_of(dataset: VideoDataset, number: int) -> Tensor:
 
 def measure(made: Tensor, real: Tensor, others: Tensor) -> dict[str, float]:
     """``made``: predictions of ``real``; ``others``: further real clips, all uint8 (N, T, H, W, 3)."""
-    patches = [MotionPatches(frames_per_clip=2), MotionPatches(frames_per_clip=2)]
+    patches = [MotionPatches(Draw(frames_per_clip=2)), MotionPatches(Draw(frames_per_clip=2))]
     for side, clips in zip(patches, (others, made)):
         side.update(clips)
     return {"psnr": psnr(made[:, 1:], real[:, 1:], data_range=255).mean().item(),

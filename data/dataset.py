@@ -120,6 +120,11 @@ class VideoDataset(torch.utils.data.Dataset):
         counts = np.diff(self._clips_before)
         return np.concatenate([np.arange(start, start + count, self.frames) for start, count in zip(self._clips_before, counts)])
 
+    def video_of(self, indices: np.ndarray) -> np.ndarray:
+        """The video that each of these clips is of, by its number among those in use: int64."""
+        segment = np.searchsorted(self._clips_before, indices, side="right") - 1
+        return np.searchsorted(self._video_first, self._segment_first[segment], side="right") - 1
+
     def _index(self, entries: list[dict], labels: list[int]) -> None:
         """Number the clips: videos one after another, each divided into segments by cuts and gaps."""
         firsts, lengths, owners = [], [], []

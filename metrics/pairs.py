@@ -101,6 +101,14 @@ def extremes(comparison: Comparison, name: str, read: Reader) -> list[tuple[str,
     return rows
 
 
+def curves(comparison: Comparison, name: str) -> dict[str, np.ndarray]:
+    """Values of metric ``name`` over time: for each pair by name float64 ``(T,)``, its frames in order."""
+    found: dict[str, list[float]] = {}
+    for (pair, _), value in zip(comparison.frames, comparison.values[name].tolist()):
+        found.setdefault(pair.name, []).append(value)
+    return {pair: np.array(values) for pair, values in found.items()}
+
+
 def _media(source: Path, flag: str, endings: Iterable[str]) -> dict[str, Path]:
     """Files by their path below ``source`` without the ending."""
     if source.is_file():

@@ -1,17 +1,22 @@
-"""Pictures that go with numbers: samples side by side, differences, bars."""
+"""Pictures that go with numbers: samples side by side and over time, nearest neighbours, differences."""
 
 import math
-from io import BytesIO
 
 import cv2
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from torch import Tensor
+
+from metrics.plots import INK, png
 
 _GAP = 4  # white pixels between tiles
 _LINE = 26  # pixels a caption takes
-_INK = "#333333"
 _SIDE = 640  # pixels that one side of a comparison is wide
+_WIDE = 1040  # pixels that a picture of many tiles is wide
+_TILE = 150  # pixels of one of those tiles
+_LETTER = 7.6  # pixels that a letter of a caption takes at most, on average
+_STRIPS, _TIMES = 4, 8  # clips of each side, and frames of each clip, that are shown over time
 
 
 def grid(frames: list[np.ndarray], columns: int) -> np.ndarray:
@@ -54,23 +59,33 @@ def differences(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
     return _rows([*lines, ([np.full_like(colours(ramp), 255)] * 2 + [colours(ramp)], ["", "", scale])])
 
 
-def bars(title: str, unit: str, groups: dict[str, dict[str, float]]) -> bytes:
-    """Bars per part, one colour per group: ``{"generated": {"64x64": 12.3, ...}, "real against real": {...}}``."""
-    figure = Figure(figsize=(7, 3.4), dpi=110, layout="constrained")
-    axis = figure.subplots()
-    parts = list(next(iter(groups.values())))
-    width = 0.8 / len(groups)
-    for number, ((name, values), color) in enumerate(zip(groups.items(), ("#3b6fb6", "#b9c4d0"))):
-        bar = axis.bar(np.arange(len(parts)) + (number - (len(groups) - 1) / 2) * width,
-                       [values[part] for part in parts], width, label=name, color=color)
-        axis.bar_label(bar, fmt="%.3g", fontsize=8, color=_INK, padding=2)
-    axis.set_xticks(range(len(parts)), parts)
-    axis.set_title(title, fontsize=10, color=_INK, loc="left")
-    axis.set_ylabel(unit)
-    axis.margins(y=0.18)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-    return _png(figure)
+def strips(real: list[Tensor], fake: list[Tensor], names: tuple[str, str] = ("real", "fake")) -> bytes:
+    """A few clips of each side, uint8 ``(T, H, W, 3)``, as rows of up to 8 frames from first to last, as a PNG. For T > 1."""
+    count = min(len(real), len(fake), _STRIPS)
+    rows = []
+    for name, clips in zip(names, (real, fake)):
+        times = np.unique(np.linspace(0, len(clips[0]) - 1, min(_TIMES, len(clips[0]))).round().astype(int)).tolist()
+        chosen = [clips[place] for place in np.linspace(0, len(clips) - 1, count).round().astype(int)]
+        width = min(_TILE, _WIDE // len(times)) - _GAP
+        frames = [_resized(clip[time].numpy(), width) for clip in chosen for time in times]
+        rows.append(([grid(frames, len(times))], [f"{name}, frames {', '.join(map(str, times))}"]))
+    return _rows(rows)
+
+
+def neighbours(fake: list[np.ndarray], real: list[np.ndarray], captions: list[str]) -> bytes:
+    """Generated frames uint8 ``(H, W, 3)``, beneath each the real frame most like it with its caption, say the distance, as a PNG."""
+    below = [f"nearest real: {caption}" for caption in captions]
+    width = max(_TILE, math.ceil(_LETTER * max(map(len, below))))
+    columns = max(1, _WIDE // (width + 4 * _GAP))
+    columns = math.ceil(len(fake) / math.ceil(len(fake) / columns))  # the last row about as long as the others
+    rows = []
+    for start in range(0, len(fake), columns):
+        for side, texts in ((fake, ["generated"] * len(fake)), (real, below)):
+            part = slice(start, start + columns)
+            frames = [_resized(frame, width) for frame in side[part]]
+            blank = [np.full_like(frames[0], 255)] * (columns - len(frames))
+            rows.append((frames + blank, texts[part] + [""] * len(blank)))
+    return _rows(rows)
 
 
 def _resized(frame: np.ndarray, width: int) -> np.ndarray:
@@ -90,14 +105,8 @@ def _rows(rows: list[tuple[list[np.ndarray], list[str]]]) -> bytes:
     for (pictures, captions), row_height in zip(rows, heights):
         left = gap
         for picture, caption, column in zip(pictures, captions, widths):
-            figure.text(left / width, 1 - (top + _LINE - 5) / height, caption, va="bottom", fontsize=9.5, color=_INK)
+            figure.text(left / width, 1 - (top + _LINE - 5) / height, caption, va="bottom", fontsize=9.5, color=INK)
             figure.figimage(picture, left, height - top - _LINE - picture.shape[0], origin="upper")
             left += column + gap
         top += row_height
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
+from metrics.confidence import Interval
+
 
 @dataclass
 class Score:
@@ -14,6 +16,8 @@ class Score:
     value: float | None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    by_size: list[tuple[int, float]] = field(default_factory=list)
+    """Values of subsets by their number of samples, where the part "at infinite N" was read off them."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,17 @@ class Protocol:
     precision: str
     """Arithmetic of the generator; metrics themselves compute in float32 or better."""
     settings: dict
+    real_content: str | None = None
+    """Equal only for the same real clips, wherever they lie; None for pairs."""
+    name: str | None = None
+    """Of a protocol that was asked for by name."""
+
+    def difference(self, other: "Protocol") -> list[str]:
+        """Names of what keeps two values from being compared: all that differs but where the generated side came from, the libraries'
+        versions, and the path of the real clips where their content is known."""
+        free = {"fake", "libraries", "precision", "name"} | ({"real"} if self.real_content else {"real_content"})
+        own, theirs = asdict(self), asdict(other)
+        return [name for name in own if name not in free and own[name] != theirs[name]]
 
 
 @dataclass
@@ -59,6 +74,9 @@ class Result:
     unit: str
     better: str
     protocol: Protocol
+    interval: Interval | None = None
+    draws: list[float] = field(default_factory=list)
+    """The values of repeated draws, this one first; empty if there was one."""
 
     def as_dict(self) -> dict:
         """JSON-ready: numbers that are not finite become None, which JSON can say."""

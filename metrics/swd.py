@@ -11,17 +11,20 @@ As published, each side is normalised by its own statistics, so that a shift of 
 generated frame share patch positions (a set against itself is exactly 0), and frames of any shape are taken, an odd
 side n halving to (n + 1) / 2. """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.collect import Draw, Rows, check_clips
 from metrics.protocol import Score
 from utils.seeds import numpy_generator, torch_generator
 
 PATCH = 7
 PATCHES_PER_FRAME = 128
-REPEATS, DIRECTIONS = 4, 128
+REPEATS, DIRECTIONS, RESAMPLED_DIRECTIONS = 4, 128, 64
 COARSEST = 16
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
@@ -61,8 +64,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, seed: int = 0, repeats: int = REPEA
         raise ValueError(f"point sets must both be (M, D), got {tuple(a.shape)} and {tuple(b.shape)}")
     distances = []
     for repeat in range(repeats):
-        thetas = torch.randn(directions, a.shape[1], generator=torch_generator(seed, "swd directions", repeat))
-        thetas /= thetas.norm(dim=1, keepdim=True)
+        thetas = _directions(seed, repeat, directions, a.shape[1])
         # NumPy sorts floats with vector instructions: 40 times faster than torch.sort on a CPU.
         sides = [np.sort((thetas @ points.T).numpy(), axis=1) for points in (a, b)]
         distances.append(np.abs(sides[0] - sides[1]).mean(dtype=np.float64))
@@ -70,63 +72,70 @@ def sliced_wasserstein(a: Tensor, b: Tensor, seed: int = 0, repeats: int = REPEA
 
 
 class Patches:
-    """Collects patches from clips as they come. Memory: 75 kB per frame and level, for at most ``max_frames`` frames;
-    beyond that a uniform random choice of them is kept (reservoir sampling, Vitter 1985). What is kept depends on
-    ``seed`` and on the order of the clips, not on how they were batched."""
+    """Collects patches of the clips that ``draw`` keeps: 75 kB per frame and level. See :class:`metrics.collect.Collector`."""
 
     needs_frames = 1
 
-    def __init__(self, seed: int = 0, frames_per_clip: int = 1, max_frames: int = 4096):
-        self.seed, self.frames_per_clip, self.max_frames = seed, frames_per_clip, max_frames
-        self.clips = self.frames = 0
-        self._levels: dict[str, list[Tensor]] = {}
+    def __init__(self, draw: Draw = Draw()):
+        self.draw = draw
+        self.clips = 0
+        self._rows = Rows()
+
+    def look(self, clips: Tensor, first: int) -> dict[str, Tensor]:
+        """Patches of each pyramid level by its name, ``HxW``: float32 ``(clips kept, K * 128, 3, 49)``, K frames of each clip."""
+        check_clips(clips, self.needs_frames)
+        found: dict[str, list[Tensor]] = {}
+        for row, clip in enumerate(clips.cpu()):
+            if self.draw.keeps(first + row):
+                chosen = self.draw.frames(first + row, clip.shape[0] - self.needs_frames + 1)
+                pyramid = laplacian_pyramid(self._images(clip, chosen).movedim(-1, 1))
+                for name, patches in self._cut(pyramid, (first + row) * len(chosen)).items():
+                    found.setdefault(name, []).append(patches)
+        return {name: torch.stack(patches) for name, patches in found.items()} | {"clips": torch.zeros(len(clips))}
+
+    def add(self, seen: dict[str, Tensor]) -> None:
+        self.clips += len(seen["clips"])
+        self._rows.append({name: patches for name, patches in seen.items() if name != "clips"})
+
+    def update(self, clips: Tensor) -> None:
+        """Look at the clips that follow, uint8 ``(B, T, H, W, 3)``, and keep what is seen."""
+        self.add(self.look(clips, self.clips))
 
     @property
-    def kept(self) -> int:
-        """Frames whose patches are held."""
-        return min(self.frames, self.max_frames)
+    def rows(self) -> int:
+        return len(self._rows)
 
     @property
     def levels(self) -> list[str]:
         """Level names, ``HxW``, fine to coarse."""
-        return list(self._levels)
-
-    def update(self, clips: Tensor) -> None:
-        """clips: uint8 ``(B, T, H, W, 3)``, all of one size; at most ``frames_per_clip`` frames of each are used."""
-        if clips.dim() != 5 or clips.dtype != torch.uint8 or clips.shape[-1] != 3 or clips.shape[1] < self.needs_frames:
-            raise ValueError(f"clips must be uint8 (B, T >= {self.needs_frames}, H, W, 3), "
-                             f"got {clips.dtype} {tuple(clips.shape)}")
-        for clip in clips.cpu():
-            choices = clip.shape[0] - self.needs_frames + 1
-            generator = numpy_generator(self.seed, "frames of clip", self.clips)
-            chosen = np.sort(generator.permutation(choices)[:self.frames_per_clip])
-            self._add(self._images(clip, torch.from_numpy(chosen)).movedim(-1, 1))
-            self.clips += 1
+        return list(self._rows.parts)
 
     def points(self, level: str) -> Tensor:
         """The patches of a level, float32 ``(frames * 128, 3, 49)``."""
-        return torch.cat(self._levels[level])
+        return self._rows.get(level).flatten(0, 1)
+
+    def select(self, rows: Tensor) -> "Patches":
+        part = type(self)(self.draw)
+        part._rows, part.clips = self._rows.select(rows), len(rows)
+        return part
 
     def _images(self, clip: Tensor, chosen: Tensor) -> Tensor:
         """uint8 ``(T, H, W, 3)`` -> float ``(K, H, W, 3)``."""
         return clip[chosen].float()
 
-    def _add(self, images: Tensor) -> None:
-        """Patches of ``images``, float ``(K, 3, H, W)``, into the reservoir."""
-        pyramid = laplacian_pyramid(images)
-        for row in range(len(images)):
-            generator = numpy_generator(self.seed, "patches of frame", self.frames)
-            slot = self.frames if self.frames < self.max_frames else int(generator.integers(self.frames + 1))
-            self.frames += 1
-            if slot >= self.max_frames:
-                continue
+    def _cut(self, pyramid: list[Tensor], frame: int) -> dict[str, Tensor]:
+        """Levels ``(K, 3, H, W)`` of the frames from number ``frame`` -> patches ``(K * 128, 3, 49)`` of each."""
+        found: dict[str, list[Tensor]] = {}
+        for row in range(len(pyramid[0])):
+            generator = numpy_generator(self.draw.seed, "patches of frame", frame + row)
             for level in pyramid:
                 height, width = level.shape[-2:]
                 top = generator.integers(height - PATCH + 1, size=PATCHES_PER_FRAME)
                 left = generator.integers(width - PATCH + 1, size=PATCHES_PER_FRAME)
                 windows = level[row].unfold(1, PATCH, 1).unfold(2, PATCH, 1)  # a view: (3, H-6, W-6, 7, 7)
                 patches = windows[:, torch.from_numpy(top), torch.from_numpy(left)].transpose(0, 1).flatten(2)
-                self._levels.setdefault(f"{height}x{width}", [])[slot:slot + 1] = [patches]
+                found.setdefault(f"{height}x{width}", []).append(patches)
+        return {name: torch.cat(patches) for name, patches in found.items()}
 
 
 class MotionPatches(Patches):
@@ -143,18 +152,45 @@ def swd(real: Patches, fake: Patches, normalise: str = "each") -> Score:
 
     ``normalise``: "each" side by its own mean and standard deviation per colour channel (Karras et al.), or both by
     those of "real". Both must hold equally many frames, of one size (ValueError). """
-    if real.levels != fake.levels or real.kept != fake.kept or not real.kept:
-        raise ValueError(f"{real.kept} real frames with levels {real.levels}, {fake.kept} generated with {fake.levels}: "
+    if real.levels != fake.levels or real.rows != fake.rows or not real.rows:
+        raise ValueError(f"{real.rows} real clips with levels {real.levels}, {fake.rows} generated with {fake.levels}: "
                          f"must agree")
     parts = {}
     for level in real.levels:
-        a, b = real.points(level), fake.points(level)
-        statistics = _statistics(a)
-        a = _normalised(a, statistics)
-        b = _normalised(b, statistics if normalise == "real" else _statistics(b))
-        parts[level] = 1000 * sliced_wasserstein(a, b, real.seed)
-    dropped = f"patches of {real.kept} of {real.frames} frames kept" if real.kept < real.frames else ""
+        a, b = _compared(real.points(level), fake.points(level), normalise)
+        parts[level] = 1000 * sliced_wasserstein(a, b, real.draw.seed)
+    dropped = f"patches of {real.rows} of {real.clips} clips kept" if real.rows < real.clips else ""
     return Score(float(np.mean(list(parts.values()))), parts, dropped)
+
+
+def resampler(real: Patches, fake: Patches, normalise: str = "each") -> Callable[[Tensor, Tensor], float]:
+    """For intervals: the metric of chosen rows (clips), int64, as many of both sides. Patches are normalised and projected once, as all
+    rows together have them, and on an eighth of the directions; then each choice only sorts. Memory: 64 numbers per patch."""
+    projected = []
+    for level in real.levels:
+        thetas = _directions(real.draw.seed, 0, RESAMPLED_DIRECTIONS, 3 * PATCH * PATCH)
+        points = _compared(real.points(level), fake.points(level), normalise)
+        projected.append([(side @ thetas.T).unflatten(0, (collector.rows, -1)) for side, collector in zip(points, (real, fake))])
+
+    def at(rows: Tensor, others: Tensor) -> float:
+        found = []
+        for a, b in projected:
+            sides = [np.sort(side[chosen].flatten(0, 1).T.numpy(), axis=1) for side, chosen in ((a, rows), (b, others))]
+            found.append(1000 * np.abs(sides[0] - sides[1]).mean(dtype=np.float64))
+        return float(np.mean(found))
+    return at
+
+
+def _compared(a: Tensor, b: Tensor, normalise: str) -> tuple[Tensor, Tensor]:
+    """Patches ``(M, 3, 49)`` of both sides -> normalised points ``(M, 147)``."""
+    statistics = _statistics(a)
+    return _normalised(a, statistics), _normalised(b, statistics if normalise == "real" else _statistics(b))
+
+
+def _directions(seed: int, repeat: int, count: int, dimensions: int) -> Tensor:
+    """Random unit vectors, float32 ``(count, dimensions)``."""
+    thetas = torch.randn(count, dimensions, generator=torch_generator(seed, "swd directions", repeat))
+    return thetas / thetas.norm(dim=1, keepdim=True)
 
 
 def _statistics(points: Tensor) -> tuple[Tensor, Tensor]:

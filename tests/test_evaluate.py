@@ -82,7 +82,7 @@ def test_two_folders_of_videos(folders, tmp_path, capsys):
         picture = cv2.imread(str(output / name))
         assert picture.shape[0] > smallest[0] and picture.shape[1] > smallest[1] and picture.std() > 5
     page = (output / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 4 and "src=\"http" not in page
+    assert page.count("data:image/png;base64,") == 8 and "src=\"http" not in page
     assert not list(output.glob(".*"))
 
 
@@ -146,7 +146,8 @@ def test_a_new_report_takes_the_old_one_s_pictures_along(folders, tmp_path):
     evaluate.main([*base, "--metrics", "psnr"])
     assert (tmp_path / "differences.png").exists()
     evaluate.main([*base, "--metrics", "swd"])
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png", "mine.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png", "neighbours.png", "mine.png",
+                                                       "metrics.tex"}
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -154,8 +155,8 @@ def test_a_new_report_takes_the_old_one_s_pictures_along(folders, tmp_path):
     (["--real", "{real}"], "nothing to measure"),
     (["--real", "{real}", "--fake", "{root}/nowhere"], "--fake {root}/nowhere: there is no such"),
     (["--real", "{root}/nowhere", "--fake", "{fake}", "--metrics", "psnr"], "--real {root}/nowhere: there is no such"),
-    (["--real", "{real}", "--fake", "{fake}", "--metrics", "fid"], "known are psnr, ssim, swd"),
-    (["--real", "{real}", "--fake", "{fake}", "--metrics", ","], "known are psnr, ssim, swd"),
+    (["--real", "{real}", "--fake", "{fake}", "--metrics", "fod"], "known are psnr, ssim, ms_ssim"),
+    (["--real", "{real}", "--fake", "{fake}", "--metrics", ","], "known are psnr, ssim, ms_ssim"),
     (["--real", "{real}", "--fake", "{fake}", "--num_samples", "0"], "--num_samples 0"),
     (["--real", "{real}", "--fake", "{fake}", "--fps", "0"], "--fps 0"),
     (["--real", "{real}", "--fake", "{fake}", "--height", "20"], "--width"),
@@ -192,9 +193,9 @@ def test_mistakes_are_told_in_a_line_and_leave_the_last_report_alone(folders, ru
 
 
 def test_the_shell_sees_one_line_and_status_2(folders):
-    done = subprocess.run([sys.executable, "evaluate.py", "--real", str(folders / "real"), "--fake", str(folders / "fake"), "--metrics", "fid"],
+    done = subprocess.run([sys.executable, "evaluate.py", "--real", str(folders / "real"), "--fake", str(folders / "fake"), "--metrics", "fod"],
                           cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1 and "fid" in done.stderr
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1 and "fod" in done.stderr
 
 
 def test_an_output_that_is_a_file_is_refused(folders):

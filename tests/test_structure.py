@@ -19,6 +19,7 @@ ALLOWED = {
     "data": {"utils", "configs"},
     "models": {"utils", "configs"},
     "training": {"utils", "configs", "data", "models"},
+    "evaluation": {"utils", "configs", "data", "models", "metrics", "training"},
 }
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".cfg", ".sh", ""}
 
@@ -104,9 +105,32 @@ def test_nothing_unpickles():
             if unpicklers & {each.split(".")[0] for each in names}:
                 wrong.add(f"{name} imports {names}")
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "torch.load":
-                wrong.add(f"{name} calls torch.load")
+                if "weights_only=True" not in {ast.unparse(keyword) for keyword in node.keywords}:
+                    wrong.add(f"{name} calls torch.load without weights_only=True")
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 wrong.add(f"{name} allows pickles")
+    assert not wrong
+
+
+def test_torchvision_is_imported_in_one_place():
+    """And whatever imports it by itself, only after that place: beside a PyTorch for CPUs it takes care to load at all."""
+    behind = ("torchvision", "torch_fidelity", "torchmetrics.image", "torchmetrics.functional.image.lpips")
+    wrong = set()
+    for path in sources():
+        if path.relative_to(ROOT).parts[0] == "tests" or path == ROOT / "utils" / "vision.py":
+            continue
+        lines = {"vision": [], "behind": []}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} if isinstance(node, ast.ImportFrom) else set()
+            if "utils.vision" in names:
+                lines["vision"].append(node.lineno)
+            if any(name == module or name.startswith(f"{module}.") for name in names for module in behind):
+                lines["behind"].append(node.lineno)
+            if any(name.split(".")[0] == "torchvision" for name in names):
+                wrong.add(f"{path.relative_to(ROOT)} imports torchvision; take it from utils.vision")
+        if lines["behind"] and min(lines["vision"], default=10**9) > min(lines["behind"]):
+            wrong.add(f"{path.relative_to(ROOT)} imports what imports torchvision before utils.vision")
     assert not wrong
 
 

@@ -10,7 +10,7 @@ from training import checkpoint, samples
 from training.registry import MODELS
 from training.setup import build_task
 from training.task import DataInfo, Request
-from utils import hardware
+from utils import distributed, hardware
 
 
 class Sampler:
@@ -53,5 +53,5 @@ class Sampler:
 
 def load_sampler(path: str | Path, device: str = "auto", precision: str = "auto") -> Sampler:
     """``path``: a run directory, its ``checkpoints`` folder, or one checkpoint. UserError when there is none or it is damaged."""
-    chosen = hardware.pick_device(device)
+    chosen = hardware.pick_device(device, distributed.local_rank())
     return Sampler(checkpoint.find(path), chosen, hardware.pick_dtype(precision, chosen))

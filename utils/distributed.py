@@ -54,6 +54,24 @@ def any_of(flag: bool) -> bool:
     return bool(total.item() > 0)
 
 
+def gather(value) -> list:
+    """``value`` of every process, by rank, in the first process; [] in the others."""
+    if world_size() == 1:
+        return [value]
+    found = [None] * world_size() if is_main() else None
+    dist.gather_object(value, found)
+    return found or []
+
+
+def from_main(value):
+    """The first process's ``value``, everywhere."""
+    if world_size() == 1:
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder)
+    return holder[0]
+
+
 def average(tensors: list[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in place, in one exchange."""
     if world_size() == 1 or not tensors:

@@ -1,15 +1,17 @@
-"""PSNR and SSIM beside scikit-image and torchmetrics, and where the answer is known in closed form."""
+"""PSNR, SSIM and MS-SSIM beside scikit-image and torchmetrics, and where the answer is known in closed form."""
 
 import math
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from hypothesis import given, settings, strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchmetrics.functional.image import structural_similarity_index_measure
 
-from metrics.pixel import average, psnr, ssim
+from metrics.pixel import MS_SSIM_SMALLEST, average, ms_ssim, psnr, ssim
+import utils.vision  # noqa: F401  without it torchmetrics may not load
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, structural_similarity_index_measure
 
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
@@ -108,6 +110,78 @@ def test_identical_frames_are_perfect_and_do_not_spoil_the_average():
     (torch.full((16, 16, 3), torch.nan), torch.zeros(16, 16, 3), 1, "finite"),
 ])
 def test_wrong_layout_type_or_range_is_refused(a, b, data_range, message):
-    for metric in (psnr, ssim):
+    for metric in (psnr, ssim, ms_ssim):
         with pytest.raises(ValueError, match=message):
             metric(a, b, data_range=data_range)
+
+
+# ---- several scales
+
+BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def reference_ms_ssim(a, b, data_range):
+    """After the authors' msssim.m, on one plane at a time, with SciPy's filters."""
+    def blurred(plane):
+        kernel = np.exp(-np.arange(-5, 6) ** 2 / 4.5)
+        return scipy.ndimage.correlate(plane, np.outer(kernel, kernel) / kernel.sum() ** 2)[5:-5, 5:-5]
+
+    product = 1.0
+    for scale, beta in enumerate(BETAS):
+        ma, mb = blurred(a), blurred(b)
+        va, vb, cov = blurred(a * a) - ma**2, blurred(b * b) - mb**2, blurred(a * b) - ma * mb
+        c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        value = (2 * cov + c2) / (va + vb + c2)
+        if scale == 4:
+            value = value * (2 * ma * mb + c1) / (ma**2 + mb**2 + c1)
+        product *= max(value.mean(), 0) ** beta
+        a, b = (scipy.ndimage.correlate(plane, np.full((2, 2), 0.25), mode="reflect", origin=-1)[::2, ::2] for plane in (a, b))
+    return product
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(176, 230), width=st.integers(176, 260), channels=st.sampled_from([1, 3]),
+       kind=st.sampled_from(["noise", "bright", "ramp"]))
+def test_ms_ssim_is_the_authors_at_any_size(seed, height, width, channels, kind):
+    a, b = frames_of(seed, height, width, kind, channels)
+    expected = np.mean([reference_ms_ssim(a[..., c].astype(float), b[..., c].astype(float), 255) for c in range(channels)])
+    assert ms_ssim(torch.from_numpy(a), torch.from_numpy(b), data_range=255).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_ms_ssim_is_built_from_torchmetrics_parts_and_differs_from_its_whole_by_the_border():
+    """torchmetrics' contrast term is over valid windows as ours is; its coarsest similarity takes the padded border in."""
+    a, b = (torch.from_numpy(frame).double().movedim(-1, 0)[None] for frame in frames_of(3, 192, 256, "ramp", 1))
+    b[..., :30, :] /= 2
+    parts, x, y = [], a, b
+    for beta in BETAS[:-1]:
+        contrast = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none", return_contrast_sensitivity=True)[1]
+        parts.append(contrast.item() ** beta)
+        x, y = torch.nn.functional.avg_pool2d(x, 2), torch.nn.functional.avg_pool2d(y, 2)
+    parts.append(structural_similarity(x[0, 0].numpy(), y[0, 0].numpy(), data_range=255, **WANG) ** BETAS[-1])
+    ours = ms_ssim(a[0].movedim(0, -1), b[0].movedim(0, -1), data_range=255).item()
+    assert ours == pytest.approx(math.prod(parts), abs=1e-6)
+    whole = multiscale_structural_similarity_index_measure(a, b, data_range=255.0).item()
+    assert 1e-3 < abs(ours - whole) < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_ms_ssim_of_batches_of_any_type(dtype):
+    a, b = (torch.rand(2, 2, 177, 180, 1, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (1, 2))
+    b = (a + b) / 2
+    values = ms_ssim(a, b, data_range=1.0)
+    assert values.shape == (2, 2) and values.dtype == torch.float64
+    for place in ((0, 0), (1, 0)):
+        expected = reference_ms_ssim(a[place].double().numpy()[..., 0], b[place].double().numpy()[..., 0], 1.0)
+        assert values[place].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_ms_ssim_ends_negatives_and_the_smallest_size():
+    a = frames_of(0, 176, 176, "noise")[0]
+    same = torch.from_numpy(a)
+    assert MS_SSIM_SMALLEST == 176
+    assert ms_ssim(same, same, data_range=255).item() == pytest.approx(1, abs=1e-12)
+    assert ms_ssim(same, 255 - same, data_range=255).item() == 0  # structure is inverted at every scale
+    for height, width in ((175, 400), (400, 175)):
+        small = torch.zeros(height, width, 3)
+        with pytest.raises(ValueError, match=f"176x176.*{height}x{width}"):
+            ms_ssim(small, small, data_range=1)

@@ -7,7 +7,8 @@ import scipy.ndimage
 import torch
 from hypothesis import given, settings, strategies as st
 
-from metrics.swd import MotionPatches, Patches, laplacian_pyramid, reconstruct, sliced_wasserstein, swd
+from metrics.collect import Draw
+from metrics.swd import MotionPatches, Patches, laplacian_pyramid, reconstruct, resampler, sliced_wasserstein, swd
 
 
 def textured(count, height, width, seed, frames=1):
@@ -21,7 +22,7 @@ def textured(count, height, width, seed, frames=1):
 
 
 def collected(clips, seed=0, kind=Patches, **settings):
-    collector = kind(seed, **settings)
+    collector = kind(Draw(seed, clips=len(clips), **settings))
     collector.update(clips)
     return collector
 
@@ -194,10 +195,10 @@ def test_motion_sees_frozen_and_hurried_clips_which_frames_do_not_show():
 def test_determined_by_the_seed_alone_and_not_by_batches():
     clips, other = textured(20, 24, 40, 1, frames=5), textured(20, 24, 40, 2, frames=5)
     whole = collected(clips, seed=3, frames_per_clip=2)
-    parts = Patches(3, frames_per_clip=2)
+    parts = Patches(Draw(3, frames_per_clip=2))
     for part in clips.split(7):
         parts.update(part)
-    assert torch.equal(whole.points("24x40"), parts.points("24x40")) and whole.frames == 40 and whole.clips == 20
+    assert torch.equal(whole.points("24x40"), parts.points("24x40")) and whole.rows == whole.clips == 20
     value = swd(whole, collected(other, seed=3, frames_per_clip=2)).value
     assert swd(parts, collected(other, seed=3, frames_per_clip=2)).value == value
     assert swd(collected(clips, seed=4, frames_per_clip=2), collected(other, seed=4, frames_per_clip=2)).value != value
@@ -207,20 +208,29 @@ def test_at_most_as_many_frames_per_clip_as_asked_each_once():
     clips = torch.arange(6, dtype=torch.uint8).view(1, 6, 1, 1, 1).expand(30, 6, 16, 16, 3).contiguous()
     drawn = collected(clips, frames_per_clip=3).points("16x16")[::128, 0, 0].view(30, 3)
     assert all(len(set(row)) == 3 for row in drawn.tolist()) and set(drawn.flatten().tolist()) == set(range(6))
-    assert collected(clips, frames_per_clip=99).frames == 30 * 6
+    assert len(collected(clips, frames_per_clip=99).points("16x16")) == 30 * 6 * 128
 
 
-def test_memory_is_bounded_by_a_uniform_choice_of_frames():
+def test_memory_is_bounded_by_a_uniform_choice_of_clips():
     clips = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1, 1).expand(200, 1, 16, 16, 3)
     kept = []
     for seed in range(20):
-        full = collected(clips, seed=seed, max_frames=10)
+        full = collected(clips, seed=seed, most=10)
         values = full.points("16x16")[:, 0, 0].view(10, 128)
-        assert full.kept == 10 and full.frames == 200 and (values == values[:, :1]).all() and len(set(values[:, 0].tolist())) == 10
+        assert full.rows == 10 and full.clips == 200 and (values == values[:, :1]).all() and len(set(values[:, 0].tolist())) == 10
         kept += values[:, 0].tolist()
     assert abs(np.mean(kept) - 99.5) < 15  # standard error 4
     score = swd(full, full)
     assert "10 of 200" in score.note
+
+
+@pytest.mark.parametrize("normalise", ["each", "real"])
+def test_chosen_clips_have_the_distance_of_a_set_of_them(normalise):
+    real, fake = collected(textured(60, 32, 32, 1)), collected(blurred(textured(60, 32, 32, 2), 1))
+    at, everything = resampler(real, fake, normalise), torch.arange(60)
+    assert at(everything, everything) == pytest.approx(swd(real, fake, normalise).value, rel=0.1)  # other directions
+    rows = torch.arange(60) // 2
+    assert at(rows, rows) == pytest.approx(swd(real.select(rows), fake.select(rows), normalise).value, rel=0.15)
 
 
 def test_wrong_clips_are_refused():

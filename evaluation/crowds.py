@@ -1,0 +1,75 @@
+"""Metrics of crowds of clips, with their protocols, pictures and remarks."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from data.cache import cache_folder
+from evaluation.about import describe_clips
+from evaluation.config import EvaluateConfig
+from evaluation.measured import Measured
+from evaluation.sources import resize, stabilized
+from metrics import plots, report
+from metrics.of_features import AT_INFINITY
+from metrics.protocol import Protocol, Result
+from metrics.registry import Metric
+from metrics.sets import Crowd, How, compare_sets
+from metrics.shelf import Shelf
+from utils import distributed
+from utils.errors import UserError
+
+
+def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: dict, real: Crowd, fake: Crowd, settings: dict,
+                 precision: str, classes: list[str] = ()) -> Measured | None:
+    """In the first process; where several work together the others help and get None."""
+    shelf = Shelf(cache_folder(config.cache_dir) / "features")
+    how = How(config.num_samples, config.seed, config.batch_size, config.frames_per_clip, config.max_frames_kept, config.max_features_kept,
+              config.floor, config.resamples, config.one_per_video)
+    _enough_for_protocol(config, real, fake)
+    found = compare_sets(metrics, real, fake, how, networks, shelf)
+    draws: dict[str, list[float]] = {name: [] for name in metrics}
+    for number in range(1, config.draws):
+        again = replace(how, seed=config.seed + number, generated_from=number * config.num_samples, floor=False, resamples=0)
+        other = compare_sets(metrics, real, fake, again, networks, shelf)
+        for name in metrics if other else ():
+            draws[name].append(other.scores[name].value)
+    if not distributed.is_main():
+        return None
+    results, notes, images = [], found.notes, {}
+    for name, metric in metrics.items():
+        score, floor = found.scores[name], found.floors[name]
+        network = networks.get(metric.needs)
+        protocol = Protocol(
+            metric=name, definition=metric.definition, libraries=report.libraries(), weights=network.identity if network else None,
+            real=real.name, real_content=real.content, fake=fake.name, split=settings["split"], real_clips=found.clips, fake_clips=found.clips,
+            floor_clips=found.floor_clips if metric.kind == "sets" else None, clip_frames=settings["frames"],
+            frames_per_clip=config.frames_per_clip, frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"],
+            width=settings["width"], resize=resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
+            settings=_settings(config, metric) | stabilized(settings), name=config.protocol)
+        spread = [score.value, *draws[name]] if config.draws > 1 else []
+        results.append(Result(name, score, floor, metric.unit, metric.better, protocol, found.intervals[name], spread))
+        notes += [f"{name}: {score.note}"] if score.note else []
+        if score.by_size:
+            images[f"{name}_by_size.png"] = plots.fit_line(*zip(*score.by_size), score.parts[AT_INFINITY], name)
+        if metric.collects in ("patches", "motion_patches"):
+            groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
+            images[f"{name}.png"] = plots.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
+    about = describe_clips(found, real, fake, list(classes), metrics)
+    return Measured(results, about.pictures | images, notes + about.notes, about.tables)
+
+
+def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> None:
+    """A number by a protocol's name has its number of clips, or it is not given."""
+    for crowd in (real, fake) if config.protocol else ():
+        most = len(np.unique(crowd.videos)) if config.one_per_video and crowd.videos is not None else crowd.count
+        if most < config.num_samples:
+            what = "clips of as many videos" if config.one_per_video else "clips"
+            raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or measure "
+                            f"without --protocol, --metrics {config.metrics}")
+
+
+def _settings(config: EvaluateConfig, metric: Metric) -> dict:
+    """What else the value depends on."""
+    if metric.collects in ("patches", "motion_patches"):
+        return {"max_frames_kept": config.max_frames_kept}
+    return {"max_features_kept": config.max_features_kept, "one_per_video": config.one_per_video}

@@ -1,0 +1,73 @@
+"""Two folders (or files): frame by frame where metrics need pairs, as crowds where they do not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data.decode import fit_frame
+from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
+from evaluation.config import EvaluateConfig
+from evaluation.crowds import measure_sets
+from evaluation.measured import Measured
+from evaluation.sources import check_clips, crowd, extracted, frames_needed, frames_of, read_clips, resize
+from metrics import pictures, plots, report
+from metrics.pairs import compare_pairs, curves, extremes, find_pairs
+from metrics.pixel import average
+from metrics.protocol import Protocol, Result
+from metrics.registry import Metric
+from utils.progress import Progress
+
+
+def clip_settings(config: EvaluateConfig, metrics: dict[str, Metric], networks: dict) -> dict:
+    """How clips of --real and --fake are extracted; their size is that of the first real video unless --height and --width are given."""
+    split = config.split or "all"
+    height, width = config.height, config.width
+    if height is None:
+        height, width = next(frames_of(Path(find_sources(config.real, split).sources[0].path), 1, None)).shape[:2]
+    frames = config.clip_frames or max(frames_needed(metric, networks) for metric in metrics.values())
+    return {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
+            "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
+
+
+def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: dict) -> Measured | None:
+    """--real and --fake as crowds of clips."""
+    settings = clip_settings(config, metrics, networks)
+    check_clips(metrics, networks, settings, config.real)
+    real, fake = (read_clips(path, settings) for path in (config.real, config.fake))
+    return measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake), extracted(settings, real), "none")
+
+
+def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:
+    """Every frame against its own reference, at its own size unless --height and --width are given."""
+    found, notes = find_pairs(Path(config.real), Path(config.fake), VIDEO_ENDINGS | IMAGE_ENDINGS)
+
+    def read(path: Path) -> Iterator[np.ndarray]:
+        for frame in frames_of(path, config.frame_skip or 1, config.fps):
+            yield fit_frame(frame, config.height, config.width, config.fit or "crop") if config.height else frame
+
+    with Progress(len(found), "evaluate", "pair") as progress:
+        compared = compare_pairs(found, metrics, read, shortest=config.shortest, batch_size=config.batch_size,
+                                 on_pair=progress.update)
+    height, width = max(compared.sizes)
+    notes += compared.notes
+    if len(compared.sizes) > 1:
+        notes.append(f"frames of {len(compared.sizes)} sizes, up to {height}x{width}")
+    results = []
+    for name, metric in metrics.items():
+        score = average(compared.values[name])
+        protocol = Protocol(
+            metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights,
+            real=config.real, fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found), floor_clips=None,
+            clip_frames=len(compared.frames), frames_per_clip=None, frame_skip=config.frame_skip or 1, fps=config.fps,
+            height=height, width=width, resize=resize(config.fit or "crop") if config.height else "none",
+            values="uint8 RGB, data range 255", seed=config.seed, precision="none", settings={})
+        results.append(Result(name, score, None, metric.unit, metric.better, protocol))
+        notes += [f"{name}: {score.note}"] if score.note else []
+    images = {"differences.png": pictures.differences(extremes(compared, next(iter(metrics)), read))}
+    over_time = {name: curves(compared, name) for name in metrics}
+    if max(len(values) for films in over_time.values() for values in films.values()) > 1:
+        images["over_time.png"] = plots.over_time(over_time, {name: metric.unit for name, metric in metrics.items()})
+    return Measured(results, images, notes)
+
+

@@ -1,0 +1,92 @@
+"""A checkpoint's samples against real clips, extracted as those it was trained on."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from evaluation.config import EvaluateConfig, given
+from evaluation.crowds import measure_sets
+from evaluation.measured import Measured
+from evaluation.sources import check_clips, crowd, extracted, read_clips, resize, stabilized
+from metrics import pictures
+from metrics.prediction import compare_predictions
+from metrics.protocol import to_uint8
+from metrics.registry import Metric
+from metrics.sets import Crowd
+from training.restore import Sampler, load_sampler
+from training.step import to_float
+from utils import hardware
+from utils.errors import UserError
+from utils.seeds import torch_generator
+
+
+def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[str, Metric], networks: dict) -> list[Measured]:
+    """``pairs``: metrics that compare predictions with how real clips went on; ``sets``: those of crowds."""
+    sampler = load_sampler(config.checkpoint, config.device, config.precision)
+    if pairs and not sampler.takes_image:
+        raise UserError(f"--metrics {','.join(pairs)}: compares each frame with its reference, and frames made from noise "
+                        f"have none, so the number would mean nothing; take swd for a model, --real and --fake for "
+                        f"reconstructions")
+    trained = sampler.config
+    source = config.data or trained.data
+    settings = trained.data_kwargs() | given(config, "fit", "split", "cache_dir")
+    _check_rate(config, sampler)
+    if config.frame_skip or config.fps:
+        settings |= {"frame_skip": config.frame_skip or 1, "fps": config.fps, "max_frames": None}
+    shown = config.clip_frames or settings["frames"]  # of each clip; a model may make longer ones
+    if shown > settings["frames"]:
+        raise UserError(f"--clip_frames {shown}: the model makes clips of {settings['frames']} frames")
+    check_clips(pairs | sets, networks, settings | {"frames": shown}, config.checkpoint)
+    # A model that answers to real clips needs them as long as its own.
+    whole = read_clips(source, settings) if shown == settings["frames"] or sampler.wants_video else None
+    dataset = whole if shown == settings["frames"] else read_clips(source, settings | {"frames": shown})
+    # And it is asked about clips from everywhere, not from the beginning of the first video.
+    asked = torch.randperm(len(whole), generator=torch_generator(config.seed, "clips to answer to")) if sampler.wants_video else None
+
+    def generate(numbers: Tensor) -> Tensor:
+        clips = whole.gather(asked[numbers % len(whole)])["video"] if sampler.wants_video else None
+        latents = torch.cat([sampler.latents(1, config.seed, int(number)) for number in numbers])
+        return answer(clips, latents, numbers % sampler.num_classes)[:, :shown]
+
+    def answer(clips: Tensor | None, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        video = sampler.sample(latents, labels, None if clips is None else to_float(clips, torch.device("cpu")))
+        if not torch.isfinite(video).all():
+            raise UserError(f"--checkpoint {config.checkpoint}: generates values that are not finite; take an earlier one")
+        return to_uint8(video)
+
+    precision = str(hardware.pick_dtype(config.precision, hardware.pick_device(config.device))).removeprefix("torch.")
+    name, real = f"{config.checkpoint}, step {sampler.step}", crowd(source, dataset)
+    labels = (lambda numbers: numbers % sampler.num_classes) if sampler.takes_labels and sampler.num_classes > 1 else None
+    found = extracted(settings | {"frames": shown}, dataset)
+    parts = []
+    if pairs:
+        predict = lambda clips: answer(clips, sampler.latents(len(clips), config.seed))
+        parts.append(_measure_predictions(config, pairs, real, name, predict, found, precision))
+        if config.data is None and settings["split"] == trained.split:
+            parts[-1].notes.append("predicted: videos that the model was trained on; --data names others")
+    if sets:
+        parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels), found, precision, dataset.classes))
+    return parts
+
+
+def _check_rate(config: EvaluateConfig, sampler: Sampler) -> None:
+    """A named protocol fixes the frame skip; a model of another one cannot be measured by it."""
+    trained = sampler.config
+    if config.protocol and (trained.fps or trained.frame_skip != config.frame_skip):
+        how = f"{trained.fps:g} frames a second" if trained.fps else f"frame_skip {trained.frame_skip}"
+        hint = "" if trained.fps else f"; --protocol {config.protocol}_skip{trained.frame_skip} is the one for it"
+        raise UserError(f"--protocol {config.protocol}: has frame_skip {config.frame_skip}, the model was trained with {how}{hint}")
+
+
+def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, name: str,
+                         predict: Callable[[Tensor], Tensor], settings: dict, precision: str) -> Measured:
+    """What a model makes of the first frames of real clips against how they went on."""
+    found = compare_predictions(metrics, real, predict, config.num_samples, config.seed, config.batch_size)
+    shared = {key: settings[key] for key in ("split", "frame_skip", "fps", "height", "width")}
+    shared |= {"fake": name, "resize": resize(settings["fit"]), "precision": precision}
+    results, notes = found.results(metrics, shared, stabilized(settings))
+    picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
+    return Measured(results, {"predictions.png": picture}, notes)
+
+

@@ -1,0 +1,41 @@
+"""A discriminator of ours as a feature network: what its last layer is given."""
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from metrics.networks.network import Network, wrap
+from metrics.networks.penultimate import penultimate
+from models.layers import MinibatchStd
+from training.restore import load_sampler
+from training.step import to_float
+from utils.errors import UserError
+
+
+def own_network(run: str, device: str) -> Network:
+    """The discriminator of the run or checkpoint ``run``. It takes clips of the size it was trained on. UserError if the run has none."""
+    sampler = load_sampler(run, device, "fp32")
+    net = sampler.nets.get("discriminator")
+    if net is None:
+        raise UserError(f"--weights own={run}: a {sampler.family} has no discriminator whose features could be taken")
+    net.eval()
+    # Minibatch standard deviation would make a clip's features depend on those beside it.
+    alone = any(isinstance(module, MinibatchStd) for module in net.modules())
+    size = sampler.config.frames, sampler.config.height, sampler.config.width
+
+    def look(clips: Tensor) -> Tensor:
+        if (clips.shape[1], *clips.shape[2:4]) != size:
+            raise UserError(f"--weights own={run}: it knows clips of {'x'.join(map(str, size))}, not of {'x'.join(map(str, clips.shape[1:4]))}")
+        parts = clips.split(1) if alone else [clips]
+        labels = (torch.zeros(1, dtype=torch.long, device=sampler.device),) if getattr(net, "takes_labels", False) else ()
+        return torch.cat([penultimate(net, to_float(part, sampler.device), *(label.expand(len(part)) for label in labels))[0] for part in parts])
+
+    return wrap("own", f"own {_hash(net)}, clips, fp32", look, "clips", size[0], sampler.device)
+
+
+def _hash(net: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in net.state_dict().items():
+        digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

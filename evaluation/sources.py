@@ -1,0 +1,73 @@
+"""Clips on disk as crowds, and what a protocol says of how they came to be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data.dataset import VideoDataset
+from data.decode import read_frames, read_image
+from data.layouts import IMAGE_ENDINGS
+from metrics.registry import COLLECTORS, Metric
+from metrics.sets import Crowd
+from utils import distributed
+from utils.errors import UserError
+
+
+def read_clips(source: str, settings: dict) -> VideoDataset:
+    """``source`` extracted with ``settings``; where several processes work together the first one does it for all."""
+    for turn in (True, False):
+        if distributed.is_main() == turn:
+            dataset = VideoDataset(source, **settings, quiet=not distributed.is_main())
+        distributed.barrier()
+    return dataset
+
+
+def crowd(name: str, dataset: VideoDataset) -> Crowd:
+    """The clips of ``dataset``, as they were extracted."""
+    separate = dataset.consecutive_clips()
+    get = lambda numbers: dataset.gather(numbers)["video"].cpu()
+    return Crowd(name, get, len(dataset), separate, dataset.fingerprint, dataset.video_of(separate), lambda numbers: dataset.labels()[numbers])
+
+
+def extracted(settings: dict, dataset: VideoDataset) -> dict:
+    """``settings`` with the rate that came of them."""
+    return settings | {"fps": dataset.fps, "frame_skip": dataset.frame_skip}
+
+
+def resize(fit: str) -> str:
+    """How frames are brought to size, for the protocol."""
+    return f"{fit}, area averages down, bicubic up"
+
+
+def stabilized(settings: dict) -> dict:
+    """For the protocol; nothing where frames stand as they were taken."""
+    return {"stabilized": True} if settings.get("stabilize") else {}
+
+
+def frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.ndarray]:
+    """Frames of a video, or the one of an image, uint8 RGB ``(H, W, 3)``."""
+    if path.suffix.lower() not in IMAGE_ENDINGS:
+        return read_frames(path, frame_skip=frame_skip, fps=fps)
+    picture = read_image(path)
+    if picture is None:
+        raise UserError(f"{path}: cannot be read as an image")
+    return iter([np.ascontiguousarray(picture[..., ::-1])])
+
+
+def frames_needed(metric: Metric, networks: dict) -> int:
+    """The shortest clip that ``metric`` can look at. ``networks``: those that are loaded, by Metric.needs."""
+    if metric.kind == "pairs":
+        return 2
+    return networks[metric.needs].needs_frames if metric.needs else COLLECTORS[metric.collects].needs_frames
+
+
+def check_clips(metrics: dict[str, Metric], networks: dict, settings: dict, source: str) -> None:
+    """Too small or too short clips are refused before any work."""
+    height, width, frames = settings["height"], settings["width"], settings["frames"]
+    for name, metric in metrics.items():
+        if min(height, width) < metric.smallest:
+            raise UserError(f"--metrics {name}: needs at least {metric.smallest}x{metric.smallest} pixels; "
+                            f"frames of {source} have {height}x{width}")
+        if frames < (needed := frames_needed(metric, networks)):
+            raise UserError(f"--metrics {name}: needs clips of {needed} frames or more; those of {source} have {frames}")

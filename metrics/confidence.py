@@ -1,0 +1,106 @@
+"""How far a number can be trusted: confidence intervals of statistics, and whether a value is more than chance.
+
+Both choose rows anew and ask the statistic again; it may hold whatever makes that fast, as
+:class:`metrics.frechet.FrechetResampler` does. What is drawn are whole groups, say all frames of a clip, because rows
+of one group are alike and would pass for more evidence than they are (Davison & Hinkley 1997, section 3.8). """
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from utils.seeds import numpy_generator
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Holds, in the share ``level`` of experiments like this one, what the statistic is on average over them."""
+
+    low: float
+    high: float
+    level: float
+    resamples: int
+
+
+def bootstrap(statistic: Callable[..., float], sides: Sequence[int], *, groups: Sequence[Sequence | None] | None = None,
+              resamples: int = 50, seed: int = 0, level: float = 0.95) -> Interval:
+    """An interval around ``statistic(rows of side 1, rows of side 2, ...)``, rows int64, at all rows.
+
+    ``sides``: rows on each side; ``groups``: for each side the group of each row, or None where every row is its own.
+    Each side is resampled on its own, with replacement. The resamples' standard deviation, times Student's quantile, is
+    put around the estimate (Efron & Tibshirani 1993, chapter 13: 50 resamples are enough for that, quantiles would need
+    1000). Quantiles of the resamples themselves would lie too high: a resample repeats rows, and the bias of a Frechet
+    distance grows with every distinct sample less (Chong & Forsyth 2020); the spread about their own mean has no part
+    in it. What the interval holds is the statistic's mean at this number of samples, its bias included. Of a Frechet
+    distance it is too wide, up to twice, where the two sides are alike. ValueError for a side of a single group. """
+    if resamples < 2 or not 0 < level < 1:
+        raise ValueError(f"{resamples} resamples give no interval of level {level}")
+    members = _members(sides, groups)
+    if min(len(side) for side in members) < 2:
+        raise ValueError("a single group on a side has no spread")
+    values = []
+    for number in range(resamples):
+        generator = numpy_generator(seed, "bootstrap", number)
+        values.append(statistic(*[_rows(side, generator.integers(len(side), size=len(side))) for side in members]))
+    estimate = statistic(*[torch.arange(count) for count in sides])
+    reach = float(np.std(values, ddof=1) * student.ppf((1 + level) / 2, resamples - 1))
+    return Interval(estimate - reach, estimate + reach, level, resamples)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What a statistic gives where there is nothing to find: its ``values`` over random splits of one crowd, and the
+    ``threshold`` above which a value is more than chance at ``level``."""
+
+    values: tuple[float, ...]
+    threshold: float
+    level: float
+
+    def p_value(self, value: float) -> float:
+        """How likely chance alone gives ``value`` or more: (splits that do + 1) / (splits + 1), never 0 (Phipson & Smyth
+        2010)."""
+        return (sum(other >= value for other in self.values) + 1) / (len(self.values) + 1)
+
+    def exceeded_by(self, value: float) -> bool:
+        return value > self.threshold
+
+
+def permutation_threshold(statistic: Callable[[Tensor, Tensor], float], pooled_count: int, split: tuple[int, int],
+                          repeats: int = 99, seed: int = 0, *, groups: Sequence | None = None, level: float = 0.95) -> Chance:
+    """The distribution of ``statistic(rows, other rows)`` over random disjoint parts of one crowd of ``pooled_count``
+    rows, say of reals against reals.
+
+    ``split``: groups (rows where ``groups`` is None) in each part, which should be as many as the value to judge had.
+    ValueError if they are not there, or if ``repeats`` are too few for the level: 0.95 takes 19. """
+    members, = _members([pooled_count], [groups])
+    if min(split) < 1 or sum(split) > len(members):
+        raise ValueError(f"{len(members)} groups cannot be split into {split[0]} and {split[1]}")
+    # The smallest rank whose excess has a p-value of 1 - level or less.
+    rank = math.ceil(level * (repeats + 1) - 1e-9)
+    if not 1 <= rank <= repeats:
+        raise ValueError(f"{repeats} repeats have no threshold at level {level}")
+    values = []
+    for number in range(repeats):
+        order = numpy_generator(seed, "permutation", number).permutation(len(members))
+        values.append(statistic(_rows(members, order[:split[0]]), _rows(members, order[split[0]:sum(split)])))
+    return Chance(tuple(values), sorted(values)[rank - 1], level)
+
+
+def _members(sides: Sequence[int], groups: Sequence[Sequence | None] | None) -> list[list[Tensor]]:
+    """For each side the rows of each group."""
+    found = []
+    for count, labels in zip(sides, groups or [None] * len(sides), strict=True):
+        labels = np.arange(count) if labels is None else np.asarray(labels)
+        if len(labels) != count or not count:
+            raise ValueError(f"{len(labels)} group labels for {count} rows")
+        _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        found.append(list(torch.from_numpy(np.argsort(inverse, kind="stable")).split(sizes.tolist())))
+    return found
+
+
+def _rows(members: list[Tensor], chosen: np.ndarray) -> Tensor:
+    return torch.cat([members[number] for number in chosen])

@@ -1,0 +1,100 @@
+"""Metrics of what a feature network makes of clips: from collected features to a score with its remarks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metrics import inception_score as inception
+from metrics import kernel
+from metrics import precision_recall
+from metrics.features import Features
+from metrics.frechet import FrechetResampler, frechet_at_infinity, frechet_distance, frechet_of_features
+from metrics.protocol import Score
+
+SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as torch-fidelity has them
+AT_INFINITY = "at infinite N"
+FEWEST_FOR_LINE = 2  # FID without its bias is given from this many samples per dimension: below, the line is none
+
+
+def frechet(real: Features, fake: Features) -> Score:
+    """FID of features of frames (Heusel et al. 2017), FVD of features of clips (Unterthiner et al. 2018)."""
+    if real.complete and fake.complete:  # exact for fewer samples than dimensions, where a covariance loses digits
+        value = frechet_of_features(_flat(real), _flat(fake))
+    else:
+        value = frechet_distance(real.gaussian(), fake.gaussian())
+    samples, dimensions = (min(side.gaussian().count for side in (real, fake)), real.features().shape[-1])
+    if samples <= dimensions:
+        return Score(value, note=f"{samples} samples for {dimensions} features: the covariance is not of full rank and the value far too "
+                                 f"high; compare it with equal numbers alone, or take kid, which has no such bias")
+    if not (real.complete and fake.complete) or samples < FEWEST_FOR_LINE * dimensions:
+        return Score(value)
+    intercept, by_size = frechet_at_infinity(_flat(real), _flat(fake), real.draw.seed)
+    return Score(value, {AT_INFINITY: intercept}, by_size=by_size)
+
+
+def frechet_resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
+    """Rows (clips) of both sides -> the distance."""
+    resampler = FrechetResampler(_flat(real), _flat(fake))
+    frames = [side.features().shape[1] for side in (real, fake)]
+    return lambda *rows: resampler.at(*(_frame_rows(clips, count) for clips, count in zip(rows, frames)))
+
+
+def kid(real: Features, fake: Features) -> Score:
+    """Kernel distance (Binkowski et al. 2018), of frames KID, of clips KVD."""
+    return kernel.kid(_flat(real), _flat(fake), subsets=SUBSETS, subset_size=SUBSET_SIZE)
+
+
+def kid_resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
+    """The same of chosen clips, by a tenth of the subsets."""
+    return lambda a, b: kernel.kid(_flat(real.select(a)), _flat(fake.select(b)), subsets=SUBSETS // 10, subset_size=SUBSET_SIZE).value
+
+
+def precision(real: Features, fake: Features) -> Score:
+    """The share of generated samples that lie where real ones do (Kynkaanniemi et al. 2019)."""
+    return precision_recall.precision(_flat(real), _flat(fake))
+
+
+def recall(real: Features, fake: Features) -> Score:
+    """The share of real samples that lie where generated ones do."""
+    return precision_recall.recall(_flat(real), _flat(fake))
+
+
+def density(real: Features, fake: Features) -> Score:
+    """How many real neighbourhoods a generated sample lies in (Naeem et al. 2020); about 1 for samples like real ones."""
+    return precision_recall.density_coverage(_flat(real), _flat(fake))[0]
+
+
+def coverage(real: Features, fake: Features) -> Score:
+    """The share of real neighbourhoods that hold a generated sample."""
+    return precision_recall.density_coverage(_flat(real), _flat(fake))[1]
+
+
+def share_resampler(of: str) -> Callable[[Features, Features], Callable[[Tensor, Tensor], float]]:
+    """For intervals of "precision" or "recall": the share among chosen samples of those that lie in a neighbourhood of the other side,
+    which itself stands still: a side that repeats samples would have neighbourhoods of radius 0."""
+    def resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
+        asked, others = (fake, real) if of == "precision" else (real, fake)
+        hits = precision_recall.inside(_flat(asked), _flat(others)).double().unflatten(0, asked.features().shape[:2]).mean(dim=1)
+        return lambda a, b: float(hits[b if of == "precision" else a].mean())
+    return resampler
+
+
+def inception_score(side: Features) -> Score:
+    """How sure a classifier is of each sample and how different it finds them (Salimans et al. 2016), of one crowd."""
+    return inception.inception_score(side.logits().flatten(0, 1))
+
+
+def inception_resampler(side: Features) -> Callable[[Tensor], float]:
+    """The same of chosen clips."""
+    return lambda rows: inception.inception_score(side.select(rows).logits().flatten(0, 1)).value
+
+
+def _flat(side: Features) -> Tensor:
+    return side.features().flatten(0, 1)
+
+
+def _frame_rows(clips: Tensor | None, frames: int) -> Tensor | None:
+    """Numbers of clips -> numbers of their frames."""
+    return None if clips is None else (clips[:, None] * frames + torch.arange(frames)).flatten()
+

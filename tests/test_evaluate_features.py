@@ -1,0 +1,117 @@
+"""evaluate.py with metrics of features, offline: intervals, draws, missing weights, protocols, a discriminator of ours, several processes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import evaluate
+from tests.test_evaluate import ROOT, folders, run, scene, values_of  # noqa: F401  fixtures
+from utils.errors import UserError
+from utils.video import write_video
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("VIDGAN_WEIGHTS_DIR", str(tmp_path_factory.mktemp("weights")))
+
+
+def measured(folders, tmp_path, *flags):
+    evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--output", str(tmp_path), "--num_samples", "16", "--resamples", "8",
+                   "--cache_dir", str(folders / "cache"), *flags])
+    return values_of(tmp_path)
+
+
+def test_distances_of_random_features_with_intervals_and_floors(folders, tmp_path, capsys):
+    written = measured(folders, tmp_path, "--metrics", "fid_random,kid_random,precision_random,recall_random,fvd_random,diversity,warping_error",
+                       "--clip_frames", "3")
+    found = written["metrics"]
+    assert found["fid_random"]["score"]["value"] > found["fid_random"]["floor"]["value"] > 0
+    for name in found:
+        low, high = (found[name]["interval"][side] for side in ("low", "high"))
+        assert low <= found[name]["score"]["value"] <= high
+        assert found[name]["protocol"]["real_content"]
+    assert found["fid_random"]["protocol"]["weights"].startswith("random ") and ", frames," in found["fid_random"]["protocol"]["weights"]
+    assert ", clips," in found["fvd_random"]["protocol"]["weights"]
+    assert "covariance is not of full rank" in capsys.readouterr().out  # 16 samples
+
+
+def test_metrics_without_weights_are_left_out_with_a_line_and_the_others_computed(folders, tmp_path, capsys):
+    written = measured(folders, tmp_path, "--metrics", "fid,swd,kid,fvd")
+    assert list(written["metrics"]) == ["swd"]
+    (inception,) = [note for note in written["notes"] if note.startswith("fid, kid: not computed")]
+    assert "weights-inception-2015-12-05-6726825d.pth" in inception and "6726825d0af5" in inception and "--weights inception=" in inception
+    assert any(note.startswith("fvd: not computed") and "i3d_torchscript.pt" in note for note in written["notes"])
+    with pytest.raises(UserError, match="fid: not computed"):
+        measured(folders, tmp_path, "--metrics", "fid")
+
+
+def test_repeated_draws(folders, tmp_path, capsys):
+    found = measured(folders, tmp_path, "--metrics", "fid_random", "--draws", "3")["metrics"]["fid_random"]
+    assert len(found["draws"]) == 3 and found["draws"][0] == found["score"]["value"] and len(set(found["draws"])) > 1
+    assert "mean of 3 draws" in capsys.readouterr().out
+
+
+def test_a_named_protocol_is_kept_and_another_number_of_clips_refused(folders, tmp_path):
+    evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--protocol", "fvd_random_4_3f", "--output", str(tmp_path)])
+    protocol = values_of(tmp_path)["metrics"]["fvd_random"]["protocol"]
+    assert protocol | {"name": "fvd_random_4_3f", "real_clips": 4, "clip_frames": 3, "split": "train"} == protocol
+    with pytest.raises(UserError, match="needs 5 clips"):
+        evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--protocol", "fvd_random_5_3f", "--output", str(tmp_path)])
+
+
+def test_a_discriminator_of_ours_is_a_network(run, tmp_path):
+    evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={run}", "--num_samples", "12", "--output", str(tmp_path)])
+    found = values_of(tmp_path)["metrics"]["fvd_own"]
+    assert found["score"]["value"] > found["floor"]["value"] and found["protocol"]["weights"].startswith("own ")
+    with pytest.raises(UserError, match="own=RUN"):
+        evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--output", str(tmp_path)])
+
+
+def test_two_processes_find_what_one_finds(run, folders, tmp_path):
+    arguments = ["--metrics", "swd,fid_random,diversity", "--num_samples", "20", "--batch_size", "4", "--resamples", "4", "--threads", "1", "--device",
+                 "cpu", "--cache_dir", str(tmp_path / "cache")]
+    for name, source in (("folders", ["--real", f"{folders}/real", "--fake", f"{folders}/fake"]), ("model", ["--checkpoint", str(run)])):
+        found = []
+        for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29731"]):
+            output = tmp_path / f"{name}{len(launcher)}"
+            done = subprocess.run([sys.executable, *launcher, "evaluate.py", *source, *arguments, "--output", str(output)], cwd=ROOT,
+                                  capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count("| swd ") == 1
+            found.append(values_of(output)["metrics"])
+        assert found[0] == found[1]
+
+
+def test_controls_say_which_metric_sees_which_damage(tmp_path, capsys):
+    for number in range(24):
+        clip = scene(number, frames=16)
+        write_video(tmp_path / "real" / f"{number}.mp4", np.concatenate([clip, clip[::-1]]), 24)
+    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd,swd_motion,fid_random,warping_error", "--clip_frames", "8",
+                   "--output", str(tmp_path / "report"), "--num_samples", "40", "--resamples", "0"])
+    written = values_of(tmp_path / "report")
+    header, *rows = written["tables"]["controls"]
+    seen = {row[0]: row[-1] for row in rows}
+    assert header[0] == "damage" and list(seen) == ["none", "frozen", "shuffled", "reversed", "blur", "noise", "mode drop"]
+    assert seen["none"] == "-" and "swd" in seen["blur"] and "swd_motion" in seen["frozen"] and "fid_random" in seen["noise"]
+    assert "swd_motion" in seen["shuffled"] and "swd, " not in seen["frozen"]
+    assert (tmp_path / "report" / "controls.png").stat().st_size > 1000
+    with pytest.raises(UserError, match="pairs"):
+        evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "psnr", "--output", str(tmp_path / "report")])
+    with pytest.raises(UserError, match="controls need 40"):
+        evaluate.main(["--real", f"{tmp_path}/real/0.mp4", "--controls", "--output", str(tmp_path / "report")])
+
+
+def test_results_of_different_protocols_do_not_compare(folders, tmp_path, capsys):
+    for name, flags in (("a", []), ("b", []), ("c", ["--seed", "3"])):
+        measured(folders, tmp_path / name, "--metrics", "swd,fid_random", *flags)
+    capsys.readouterr()
+    evaluate.main(["--compare", f"{tmp_path}/a,{tmp_path}/b/metrics.json"])
+    assert "fid_random" in capsys.readouterr().out
+    with pytest.raises(UserError, match="seed"):
+        evaluate.main(["--compare", f"{tmp_path}/a,{tmp_path}/c"])
+    (tmp_path / "d.json").write_text(json.dumps([1]))
+    with pytest.raises(UserError, match="d.json"):
+        evaluate.main(["--compare", f"{tmp_path}/a,{tmp_path}/d.json"])
