@@ -104,7 +104,8 @@ def test_pointers_name_checkpoints_for_flags_too(tmp_path):
         if step == 10:
             checkpoint.point(tmp_path, "best", "step_000010")
     assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_000010", "step_000020"]
-    assert checkpoint.find(tmp_path / "best") == tmp_path / "step_000010" and checkpoint.find(tmp_path / "latest") == tmp_path / "step_000020"
+    assert checkpoint.find(tmp_path / "best") == tmp_path / "step_000010"
+    assert checkpoint.find(tmp_path / "latest") == tmp_path / "step_000020"
     checkpoint.point(tmp_path, "best", "step_000099")
     assert checkpoint.named(tmp_path, "best") is None
     with pytest.raises(UserError, match="holds no checkpoint"):
