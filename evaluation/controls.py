@@ -92,9 +92,9 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
                     caught[damage].append(name)
                 progress.update()
             network = networks.get(metric.needs)
+            parts = {damage: values[damage][name] for damage in damages} | {"95% of chance": _sign(metric) * chance.threshold}
             results.append(Result(
-                name, Score(_sign(metric) * usual, {damage: values[damage][name] for damage in damages} | {"95% of chance": _sign(metric) * chance.threshold}), None,
-                metric.unit, metric.better,
+                name, Score(_sign(metric) * usual, parts), None, metric.unit, metric.better,
                 Protocol(metric=name, definition=f"{metric.definition}; controls", weights=network.identity if network else None,
                          fake="real clips, damaged", settings={"splits": splits}, **protocol)))
     for damage in damages:
@@ -103,7 +103,7 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
     picture = plots.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]),
                              neutral=0, label="distance from what chance gives, in units of its 95% point")
     return Measured(results, {"controls.png": picture}, [
-        f"controls: value of damaged clips against other real clips; * above 95% of {splits} random splits of undamaged ones, what chance gives",
+        f"controls: value of damaged clips against other real clips; * further off than 95% of {splits} random splits of undamaged ones",
         *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})
 
 

@@ -41,8 +41,8 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
         network = networks.get(metric.needs)
         protocol = Protocol(
             metric=name, definition=metric.definition, libraries=report.libraries(), weights=network.identity if network else None,
-            real=real.name, real_content=real.content, fake=fake.name, split=settings["split"], real_clips=found.clips, fake_clips=found.clips,
-            floor_clips=found.floor_clips if metric.kind == "sets" else None, clip_frames=settings["frames"],
+            real=real.name, real_content=real.content, fake=fake.name, split=settings["split"], real_clips=found.clips,
+            fake_clips=found.clips, floor_clips=found.floor_clips if metric.kind == "sets" else None, clip_frames=settings["frames"],
             frames_per_clip=config.frames_per_clip, frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"],
             width=settings["width"], resize=resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
             settings=_settings(config, metric) | stabilized(settings), name=config.protocol)
@@ -64,8 +64,8 @@ def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> No
         most = len(np.unique(crowd.videos)) if config.one_per_video and crowd.videos is not None else crowd.count
         if most < config.num_samples:
             what = "clips of as many videos" if config.one_per_video else "clips"
-            raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or measure "
-                            f"without --protocol, --metrics {config.metrics}")
+            raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or "
+                            f"measure without --protocol, --metrics {config.metrics}")
 
 
 def _settings(config: EvaluateConfig, metric: Metric) -> dict:

@@ -33,7 +33,7 @@ def recall(real: Tensor, fake: Tensor, k: int = 3) -> Score:
 
 
 def inside(asked: Tensor, others: Tensor, k: int = 3) -> Tensor:
-    """Which of ``asked (N, D)`` lie within reach of one of ``others (M, D)``, that is, as near to it as its k-th neighbour: bool ``(N,)``."""
+    """Which of ``asked (N, D)`` lie within reach of one of ``others (M, D)``, as near as its k-th neighbour: bool ``(N,)``."""
     asked, others = checked(asked, others, least=k + 1)
     radius = torch.cdist(others, others).kthvalue(k + 1).values
     return (torch.cdist(others, asked) <= radius[:, None]).any(dim=0)

@@ -68,7 +68,8 @@ METRICS = {
     "swd": _sets(swd.swd, "lower", "x1e3", "sliced Wasserstein distance, as published: texture and layout",
                  f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=swd.resampler),
     "swd_color": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same, sensitive to colour and contrast too",
-                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches", resample=partial(swd.resampler, normalise="real")),
+                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches",
+                       resample=partial(swd.resampler, normalise="real")),
     "swd_motion": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences",
                         f"{_SWD}, frame differences, both normalised by the real side", swd.PATCH, "motion_patches",
                         resample=partial(swd.resampler, normalise="real")),
@@ -83,13 +84,14 @@ METRICS = {
     "density": _features(of_features.density, "higher", summary="real neighbourhoods that a generated frame lies in, over 5",
                          definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.density_resampler),
     "coverage": _features(of_features.coverage, "higher", summary="share of real neighbourhoods that hold a generated frame",
-                          definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.share_resampler("coverage")),
+                          definition="metrics.precision_recall 1, 5 nearest neighbours",
+                          resample_one=of_features.share_resampler("coverage")),
     "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits",
                  collects="features", network="inception", resample=of_features.inception_resampler),
     "fvd": _features(of_features.frechet, "lower", summary="Frechet distance of clips' features", definition="metrics.frechet 1",
                      resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
-    "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features", definition="torch-fidelity's, 100 subsets of 1000",
-                     resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
+    "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features",
+                     definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
     "warping_error": Metric("samples", warping.WarpingErrors.score, "near real", "",
                             "change from frame to frame that motion does not explain, and the motion",
                             "metrics.warping 1: DIS flow of the clip itself", warping.SMALLEST, "warping",
@@ -115,7 +117,8 @@ def choose(names: str, flag: str | None = None) -> dict[str, Metric]:
 
 def describe() -> str:
     """A line for each metric, and one on networks."""
-    lines = [f"{name:14} {metric.better:9} {metric.summary}" + (f" [{metric.network}]" if metric.network else "") for name, metric in METRICS.items()]
+    lines = [f"{name:14} {metric.better:9} {metric.summary}{f' [{metric.network}]' if metric.network else ''}"
+             for name, metric in METRICS.items()]
     return "\n".join([*lines, "", f"[network]: another one by its name after an underscore: {', '.join(_LOOKS)}"])
 
 

@@ -97,7 +97,9 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
     chosen, floor = draw_clips(real, count, how.seed, how.one_per_video)
     if not how.floor:
         floor = None
-    generated = draw_clips(fake, count, how.seed, how.one_per_video)[0] if fake.separate is not None else how.generated_from + torch.arange(count)
+    generated = how.generated_from + torch.arange(count)
+    if fake.separate is not None:
+        generated, _ = draw_clips(fake, count, how.seed, how.one_per_video)
     sides = {"real": (real, chosen), "fake": (fake, generated)}
     if floor:
         sides |= {"floor a": (real, floor[0]), "floor b": (real, floor[1])}
@@ -108,7 +110,7 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
                 result.collected[side] = result.collected["real"]
                 progress.update(len(numbers))
                 continue
-            keys = dict.fromkeys([key_of(metric) for metric in metrics.values()] + ([] if side.startswith("floor") else [THUMBNAILS, PROFILES]))
+            keys = dict.fromkeys([*map(key_of, metrics.values()), *([] if side.startswith("floor") else [THUMBNAILS, PROFILES])])
             collectors = {key: new_collector(key, how, len(numbers), networks or {}) for key in keys}
             look_at_all(crowd, numbers, collectors, how.batch_size, progress, shelf)
             result.collected[side] = collectors
