@@ -86,15 +86,15 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
             for row, damage in enumerate(damages):
                 other = both if damage == UNDAMAGED else found[damage]
                 value = _between(metric, both, other)(kept, others if damage == UNDAMAGED else torch.arange(other.rows))
-                values[damage][name] = value
+                values[damage][name] = _sign(metric) * value
                 ratios[row, column] = (value - usual) / max(chance.threshold - usual, 1e-12)
                 if damage != UNDAMAGED and chance.exceeded_by(value):
                     caught[damage].append(name)
                 progress.update()
             network = networks.get(metric.needs)
             results.append(Result(
-                name, Score(usual, {damage: values[damage][name] for damage in damages} | {"95% of chance": chance.threshold}), None,
-                metric.unit, metric.better,
+                name, Score(_sign(metric) * usual, {damage: values[damage][name] for damage in damages}
+                            | {"95% of chance": _sign(metric) * chance.threshold}), None, metric.unit, metric.better,
                 Protocol(metric=name, definition=f"{metric.definition}; controls", weights=network.identity if network else None,
                          fake="real clips, damaged", settings={"splits": splits}, **protocol)))
     for damage in damages:
@@ -103,7 +103,10 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
     picture = plots.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]),
                              neutral=0, label="distance from what chance gives, in units of its 95% point")
     return Measured(results, {"controls.png": picture}, [
-        f"controls: value of damaged clips against other real clips; * above 95% of {splits} random splits of undamaged ones, what chance gives",
+        f"controls: value of damaged clips against other real clips; * worse than 95% of {splits} random splits of undamaged ones, what chance "
+        "gives; the value of a metric is the mean of those splits",
+        *(f"{name}: how far the damaged clips' own value is from that of the other real clips" for name, metric in metrics.items()
+          if metric.kind == "samples"),
         *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})
 
 
@@ -112,8 +115,12 @@ def _between(metric: Metric, a: Collector, b: Collector) -> Callable[[Tensor, Te
     if metric.kind == "samples":
         of_a, of_b = statistic_of(metric, a), statistic_of(metric, b)
         return lambda rows, others: abs(of_a(rows) - of_b(others))
-    statistic, sign = statistic_of(metric, a, b), -1 if metric.better == "higher" else 1
-    return lambda rows, others: sign * statistic(rows, others)
+    statistic = statistic_of(metric, a, b)
+    return lambda rows, others: _sign(metric) * statistic(rows, others)
+
+
+def _sign(metric: Metric) -> int:
+    return -1 if metric.kind == "sets" and metric.better == "higher" else 1
 
 
 def _damaged(real: Crowd, name: str, seed: int) -> Crowd:

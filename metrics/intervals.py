@@ -12,13 +12,14 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     sides = (fake,) if metric.kind == "samples" else (real, fake)
     if not resamples or not metric.resampled or value is None or min(side.rows for side in sides) < 2:
         return None
-    found = bootstrap(statistic_of(metric, *sides), [side.rows for side in sides], resamples=resamples, seed=seed)
+    statistic = metric.resample(*sides) if metric.resample else statistic_of(metric, *sides)
+    found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
     return Interval(value - reach, value + reach, found.level, resamples)
 
 
 def statistic_of(metric: Metric, *sides: Collector) -> Callable[..., float]:
-    """The metric as a function of the rows of its sides, int64 each."""
-    if metric.resample:
+    """The metric of parts of its sides, as a function of their rows, int64 each."""
+    if metric.resample and metric.resample_alone:
         return metric.resample(*sides)
     return lambda *rows: metric.function(*(side.select(part) for side, part in zip(sides, rows))).value

@@ -38,6 +38,8 @@ class Metric:
     """What the network is shown, where it takes either."""
     resample: Callable | None = None
     """For intervals: the collectors -> a function of their rows, faster than the whole metric and as spread out."""
+    resample_alone: bool = True
+    """Whether what `resample` finds of some rows depends on no other rows: only then is it the metric of a part of a crowd."""
     resampled: bool = True
     """Whether it has an interval: repeated samples would change what it measures otherwise."""
     name: str = ""
@@ -78,9 +80,11 @@ METRICS = {
     "kid": _features(of_features.kid, "lower", summary="kernel distance of frames' features: no bias with few samples",
                      definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler),
     "precision": _features(of_features.precision, "higher", summary="share of generated frames that lie where real ones do",
-                           definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("precision")),
+                           definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("precision"),
+                           resample_alone=False),
     "recall": _features(of_features.recall, "higher", summary="share of real frames that lie where generated ones do",
-                        definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("recall")),
+                        definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("recall"),
+                        resample_alone=False),
     "density": _features(of_features.density, "higher", summary="real neighbourhoods that a generated frame lies in, over 5",
                          definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
     "coverage": _features(of_features.coverage, "higher", summary="share of real neighbourhoods that hold a generated frame",
