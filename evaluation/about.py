@@ -1,5 +1,7 @@
 """What a report shows of clips beyond their numbers: samples beside reals, nearest real neighbours, classes, profiles over time."""
 
+import torch
+
 from evaluation.measured import Measured
 from metrics import pictures, plots
 from metrics.intervals import statistic_of
@@ -34,21 +36,25 @@ def describe_clips(found: SetComparison, real: Crowd, fake: Crowd, classes: list
 
 
 def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str], metrics: dict[str, Metric]) -> list[list[str]]:
-    """Rows of a table: each class's clips against the real ones of the same class; classes of few clips are left out."""
+    """Rows of a table: each class's clips against the real ones of the same class, or beside theirs; classes of few clips are left out, and
+    the Inception score, which is about many classes."""
     labels = {side: crowd.labels(found.numbers[side]) for side, crowd in (("real", real), ("fake", fake))}
-    kept = {name: metric for name, metric in metrics.items()
-            if all(found.collected[side][key_of(metric)].rows == len(labels[side]) for side in labels)}
-    table = [["class", "clips", *kept]]
+    kept = {name: metric for name, metric in metrics.items() if (metric.kind, metric.collects) != ("samples", "features") and all(
+        found.collected[side][key_of(metric)].rows == len(labels[side]) for side in labels)}
+    columns = [(name, metric, sides) for name, metric in kept.items()
+               for sides in ([("fake",), ("real",)] if metric.kind == "samples" else [("real", "fake")])]
+    table = [["class", "clips", *(name + ", real" * (sides == ("real",)) for name, _, sides in columns)]]
     for label, name in enumerate(classes):
         rows = {side: (values == label).nonzero().flatten() for side, values in labels.items()}
         count = min(map(len, rows.values()))
         if count < FEWEST_OF_CLASS or not kept:
             continue
+        # Evenly from all videos of the class: rows are in order of position.
+        rows = {side: places[torch.linspace(0, len(places) - 1, count).round().long()] for side, places in rows.items()}
         cells = []
-        for metric in kept.values():
-            sides = ("fake",) if metric.kind == "samples" else ("real", "fake")
+        for _, metric, sides in columns:
             statistic = statistic_of(metric, *(found.collected[side][key_of(metric)] for side in sides))
-            cells.append(number(statistic(*(rows[side][:count] for side in sides))))
+            cells.append(number(statistic(*(rows[side] for side in sides))))
         table.append([name, str(count), *cells])
     return table
 

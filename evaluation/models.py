@@ -57,7 +57,9 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
 
     precision = str(hardware.pick_dtype(config.precision, hardware.pick_device(config.device))).removeprefix("torch.")
     name, real = f"{config.checkpoint}, step {sampler.step}", crowd(source, dataset)
-    labels = (lambda numbers: numbers % sampler.num_classes) if sampler.takes_labels and sampler.num_classes > 1 else None
+    # The model's classes, by what number the real clips call them.
+    known = torch.tensor([dataset.classes.index(each) if each in dataset.classes else -1 for each in sampler.classes])
+    labels = (lambda numbers: known[numbers % sampler.num_classes]) if sampler.takes_labels and sampler.num_classes > 1 else None
     found = extracted(settings | {"frames": shown}, dataset)
     parts = []
     if pairs:

@@ -19,7 +19,7 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
 
 
 def statistic_of(metric: Metric, *sides: Collector) -> Callable[..., float]:
-    """The metric as a function of the rows of its sides, int64 each."""
+    """The metric of parts of its sides, as a function of their rows, int64 each."""
     if metric.resample:
         return metric.resample(*sides)
     return lambda *rows: metric.function(*(side.select(part) for side, part in zip(sides, rows))).value

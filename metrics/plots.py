@@ -1,5 +1,6 @@
 """Charts that go with numbers: bars, curves over frame numbers, heat maps."""
 
+import math
 from io import BytesIO
 
 import numpy as np
@@ -11,6 +12,7 @@ INK = "#333333"
 _SOFT = "#6b7682"
 _COLORS = {"real": "#6b7682", "fake": "#2f6fc0"}
 _UNKNOWN = "#e3e6ea"
+_MOST = 10_000  # of a heat map: where chance gives one value only, any other is infinitely far from it
 
 
 def bars(title: str, unit: str, groups: dict[str, dict[str, float]]) -> bytes:
@@ -91,7 +93,7 @@ def controls(rows: list[str], columns: list[str], values: np.ndarray, caught: np
     longest = max(map(len, rows)) * 0.085
     figure = Figure(figsize=(max(4.4, longest + 0.95 * len(columns) + 1.2), 0.42 * len(rows) + 1.9), dpi=110, layout="constrained")
     axis = figure.subplots()
-    distance = np.ma.masked_invalid(values - neutral)
+    distance = np.ma.masked_invalid(values - neutral).clip(-_MOST, _MOST)
     top = max(2.0, float(np.abs(distance).filled(0).max()))
     # Logarithmic beyond 1: one damage that is seen a thousandfold must not make the others look alike.
     norm = SymLogNorm(linthresh=1, vmin=-top, vmax=top, base=10)
@@ -181,4 +183,6 @@ def cell(value: float, caught: bool) -> str:
     """What a cell of a heat map says: about three digits, and a mark where the damage is caught."""
     if not np.isfinite(value):
         return "–"
+    if abs(value) >= _MOST:
+        return f"{'>' if value > 0 else '<'} {math.copysign(_MOST, value):.0f}{' ✓' if caught else ''}"
     return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}{' ✓' if caught else ''}"

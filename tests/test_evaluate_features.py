@@ -131,3 +131,19 @@ def test_results_of_different_protocols_do_not_compare(folders, tmp_path, capsys
     (tmp_path / "d.json").write_text(json.dumps([1]))
     with pytest.raises(UserError, match="d.json"):
         evaluate.main(["--compare", f"{tmp_path}/a,{tmp_path}/d.json"])
+
+
+def test_controls_of_shares_say_what_chance_says_of_undamaged_clips(tmp_path):
+    """Neighbourhoods are those of the half that is compared: one that held the other half too would hold every undamaged clip."""
+    for number in range(24):
+        write_video(tmp_path / "real" / f"{number}.mp4", scene(number, frames=8, height=16, width=16), 24)
+    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "precision_random,recall_random,diversity", "--clip_frames", "4",
+                   "--output", str(tmp_path / "report")])
+    written = values_of(tmp_path / "report")
+    for name in ("precision_random", "recall_random"):
+        score = written["metrics"][name]["score"]
+        assert 0.05 < score["parts"]["95% of chance"] < score["value"] < 0.99
+    header, *rows = written["tables"]["controls"]
+    seen = {row[0]: row[-1] for row in rows}
+    assert seen["reversed"] == "-" and "recall_random" in seen["mode drop"]
+    assert any(note.startswith("diversity: how far") for note in written["notes"])

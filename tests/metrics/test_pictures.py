@@ -121,3 +121,8 @@ def test_bars_and_grids_are_whole():
 
 def test_pictures_are_the_same_whenever_they_are_made():
     assert plots.fit_line([8, 16], [3.0, 2.0], 1.0) == plots.fit_line([8, 16], [3.0, 2.0], 1.0)
+
+
+def test_a_heat_map_survives_what_is_infinitely_far_from_chance():
+    huge, large = (read(plots.controls(["blur"], ["x", "y"], np.array([[1.0, far]]), np.array([[False, True]]), neutral=0)) for far in (1e15, 1e4))
+    assert np.array_equal(huge, large)

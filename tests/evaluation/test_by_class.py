@@ -1,0 +1,44 @@
+"""The table by class: which clips stand against which."""
+
+import numpy as np
+import torch
+
+from evaluation.about import per_class
+from metrics.networks.network import Network
+from metrics.registry import choose
+from metrics.sets import Crowd, How, compare_sets
+
+CORNER = Network("corner", "corner 1", "frames", 1, lambda frames: {"features": frames[:, 0, 0].float(), "logits": frames[:, 0, 0].float()})
+
+
+def crowd(count, classes, level):
+    """Clips of one colour with a little noise; ``level``: (number, class) -> grey."""
+    def get(numbers):
+        made = [np.random.default_rng(int(number)).normal(level(int(number), int(number) % classes), 3, (1, 8, 8, 3)) for number in numbers]
+        return torch.from_numpy(np.stack(made).clip(0, 255).astype(np.uint8))
+    return Crowd("", get, count, np.arange(count), labels=lambda numbers: numbers % classes)
+
+
+def table(metrics, real, fake):
+    metrics = choose(metrics)
+    found = compare_sets(metrics, real, fake, How(1000), {("inception", "frames"): CORNER})
+    header, *rows = per_class(found, real, fake, ["dark", "light"], metrics)
+    return [dict(zip(header, row)) for row in rows]
+
+
+def test_clips_in_the_place_of_another_class_are_not_precise():
+    swapped = table("precision,recall", crowd(64, 2, lambda _, label: 50 + 100 * label), crowd(64, 2, lambda _, label: 150 - 100 * label))
+    assert [(row["precision"], row["recall"]) for row in swapped] == [("0.000", "0.000")] * 2
+
+
+def test_values_of_one_crowd_stand_beside_those_of_real_clips():
+    rows = table("diversity,is", crowd(64, 2, lambda *_: 100), crowd(64, 2, lambda number, _: 50 + number))
+    assert [list(row) for row in rows] == [["class", "clips", "diversity", "diversity, real"]] * 2
+    assert all(float(row["diversity"]) > 2 * float(row["diversity, real"]) for row in rows)
+
+
+def test_fewer_clips_come_from_all_parts_of_the_larger_side():
+    real, fake = crowd(100, 2, lambda number, _: 2 * number), crowd(100, 2, lambda number, _: 2 * number)
+    fake.labels = lambda numbers: torch.where(numbers % 5 == 0, numbers % 2, -1)  # a fifth of them
+    rows = table("fid", real, fake)
+    assert [row["clips"] for row in rows] == ["10", "10"] and all(float(row["fid"]) < 600 for row in rows)
