@@ -1,6 +1,9 @@
-"""Intervals of metrics of crowds, by resampling the clips that were measured."""
+"""Intervals of metrics, by resampling the clips or films that were measured."""
 
 from collections.abc import Callable
+
+import torch
+from torch import Tensor
 
 from metrics.collect import Collector
 from metrics.confidence import Interval, bootstrap
@@ -16,6 +19,16 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
     return Interval(value - reach, value + reach, found.level, resamples)
+
+
+def interval_of_mean(values: Tensor, groups: list, resamples: int, seed: int) -> Interval | None:
+    """95%, of the mean of values ``(N,)`` that are finite, by resampling whole groups, say the frames of a film. None for one group."""
+    finite = torch.isfinite(values)
+    kept = [group for group, good in zip(groups, finite.tolist()) if good]
+    if not resamples or len(set(kept)) < 2:
+        return None
+    values = values[finite]
+    return bootstrap(lambda rows: float(values[rows].mean()), [len(values)], groups=[kept], resamples=resamples, seed=seed)
 
 
 def statistic_of(metric: Metric, *sides: Collector) -> Callable[..., float]:
