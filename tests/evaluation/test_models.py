@@ -18,8 +18,8 @@ class Painter:
 
     takes_image = wants_video = False
     takes_labels, classes, num_classes, step, fps = True, list(GREYS), 3, 1, 24.0
-    config = SimpleNamespace(data=None, split="all", fps=None, frame_skip=1, data_kwargs=lambda: {"height": 16, "width": 16, "frames": 2, "fit": "crop",
-                                                                                                        "split": "all", "frame_skip": 1})
+    config = SimpleNamespace(data=None, split="all", fps=None, frame_skip=1, data_kwargs=lambda: {
+        "height": 16, "width": 16, "frames": 2, "fit": "crop", "split": "all", "frame_skip": 1})
 
     def latents(self, num, seed, start=0):
         return torch.full((num, 1), float(start))
@@ -40,6 +40,13 @@ def measured(tmp_path, monkeypatch):
                        str(tmp_path / "cache"), "--num_samples", "45", "--resamples", "0", *flags])
         return values_of(tmp_path / "out")
     return measure
+
+
+def test_what_answers_to_real_clips_is_no_copy_of_them(measured, monkeypatch):
+    assert any("nearest of" in note for note in measured("--metrics", "diversity", classes=("cat", "hen"))["notes"])
+    monkeypatch.setattr(Painter, "wants_video", True)
+    written = measured("--metrics", "diversity", classes=("cat", "hen"))
+    assert not any("nearest of" in note for note in written["notes"]) and "neighbours.png" not in written["pictures"]
 
 
 def test_classes_meet_by_name(measured):
