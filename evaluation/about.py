@@ -23,8 +23,9 @@ def describe_clips(found: SetComparison, real: Crowd, fake: Crowd, classes: list
     if len(found.shown["fake"][0]) > 1:
         images["strips.png"] = pictures.strips(found.shown["real"][:4], found.shown["fake"][:4])
         images["profiles.png"] = plots.profiles(_profiles(found))
-    if real.content != fake.content or real.content is None:
-        memory = nearest(found.collected["real"][THUMBNAILS], found.collected["fake"][THUMBNAILS], NEIGHBOURS)
+    if not fake.answers and (real.content != fake.content or real.content is None):
+        memory = nearest(found.collected["real"][THUMBNAILS], found.collected["fake"][THUMBNAILS], NEIGHBOURS, found.numbers["real"],
+                         len(found.shown["real"][0]))
         fakes = [fake.get(found.numbers["fake"][row:row + 1])[0, 0].numpy() for row in memory.shown]
         reals = [real.get(found.numbers["real"][row:row + 1])[0, 0].numpy() for row in memory.neighbours]
         images["neighbours.png"] = pictures.neighbours(fakes, reals, [f"distance {distance:.3f}" for distance in memory.distances])

@@ -68,7 +68,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
         if config.data is None and settings["split"] == trained.split:
             parts[-1].notes.append("predicted: videos that the model was trained on; --data names others")
     if sets:
-        parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels), found, precision, dataset.classes))
+        parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels, answers=sampler.wants_video), found,
+                                  precision, dataset.classes))
     return parts
 
 

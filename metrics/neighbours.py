@@ -1,5 +1,6 @@
 """Is it memory? Generated clips beside the real ones nearest to them (as in Borji 2019, arXiv 1802.03446, section 2.3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,27 +21,31 @@ class Memory:
     remark: str
 
 
-def nearest(real: Diversity, fake: Diversity, count: int) -> Memory:
-    """The ``count`` generated clips that lie nearest to a real one, and whether they lie nearer than reals do to each other."""
+def nearest(real: Diversity, fake: Diversity, count: int, numbers: Tensor, frames: int) -> Memory:
+    """The ``count`` generated clips that lie nearest to a real one, and whether they lie nearer than reals do to each other.
+
+    ``numbers``: of the real clips, by row, int64; those less than ``frames`` apart may share frames, and count not as neighbours. """
     reals, fakes = real.points(), fake.points()
     scale = reals.shape[1] ** 0.5
-    distances, places = _nearest(fakes, reals, skip_self=False)
-    among, _ = _nearest(reals, reals, skip_self=True)
+    numbers = numbers[:len(reals)]
+    distances, places = _nearest(fakes, reals)
+    among, _ = _nearest(reals, reals, lambda rows: (numbers[rows, None] - numbers).abs() < frames)
     order = distances.argsort()[:count]
+    among = among[among.isfinite()]
     usual, own = float(among.median()) / scale, float(distances.median()) / scale
-    remark = f"nearest real neighbour, by thumbnails: {own:.3f} for generated clips, {usual:.3f} for real ones (medians)"
+    said = f", {usual:.3f} for real ones without common frames" if len(among) else ""
+    remark = f"nearest of {len(reals)} real clips, by thumbnails: {own:.3f} for generated clips{said} (medians)"
     if own < COPIES * usual:
         remark += "; generated clips lie closer to real ones than these do to each other: they may be copies"
     return Memory(order.tolist(), places[order].tolist(), (distances[order] / scale).tolist(), remark)
 
 
-def _nearest(points: Tensor, others: Tensor, skip_self: bool, block: int = 512) -> tuple[Tensor, Tensor]:
-    """For each point the distance to the nearest of ``others`` and its place."""
+def _nearest(points: Tensor, others: Tensor, skip: Callable[[Tensor], Tensor] | None = None, block: int = 512) -> tuple[Tensor, Tensor]:
+    """For each point the distance to the nearest of ``others`` and its place. ``skip``: rows of points -> which others do not count."""
     found = []
     for start in range(0, len(points), block):
         distances = torch.cdist(points[start:start + block], others)
-        if skip_self and len(others) > 1:
-            rows = torch.arange(len(distances))
-            distances[rows, start + rows] = torch.inf
+        if skip:
+            distances[skip(torch.arange(start, start + len(distances)))] = torch.inf
         found.append(distances.min(dim=1))
     return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

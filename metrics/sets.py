@@ -31,7 +31,8 @@ class Crowd:
 
     ``separate``: numbers of clips that share no frame with each other. A generator has infinitely many clips and needs
     no such list: it is asked for 0, 1, 2 ... in order. ``content``: equal only for crowds of the same clips; None if that is
-    not known. ``videos``: of which video each of ``separate`` is. ``labels``: numbers of clips -> their classes. """
+    not known. ``videos``: of which video each of ``separate`` is. ``labels``: numbers of clips -> their classes. ``answers``: whether its
+    clips are made from real ones, and so resemble them as they should. """
 
     name: str
     get: Callable[[Tensor], Tensor]
@@ -40,6 +41,7 @@ class Crowd:
     content: str | None = None
     videos: np.ndarray | None = None
     labels: Callable[[Tensor], Tensor] | None = None
+    answers: bool = False
 
 
 @dataclass(frozen=True)

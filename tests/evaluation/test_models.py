@@ -1,0 +1,55 @@
+"""Models against videos: what is said where the videos are not those that it was trained on."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+from tests.test_evaluate import values_of
+from utils.video import write_video
+
+GREYS = {"cat": 40, "dog": 120, "hen": 200}
+
+
+class Painter:
+    """A trained model that knows the grey of every class."""
+
+    takes_image = wants_video = False
+    takes_labels, classes, num_classes, step, fps = True, list(GREYS), 3, 1, 24.0
+    config = SimpleNamespace(data=None, split="all", fps=None, frame_skip=1, data_kwargs=lambda: {
+        "height": 16, "width": 16, "frames": 2, "fit": "crop", "split": "all", "frame_skip": 1})
+
+    def latents(self, num, seed, start=0):
+        return torch.full((num, 1), float(start))
+
+    def sample(self, latents, labels=None, video=None):
+        grey = torch.tensor([*GREYS.values()])[labels] / 127.5 - 1 + 0.01 * torch.sin(latents[:, 0])
+        return grey.view(-1, 1, 1, 1, 1).expand(-1, 3, 2, 16, 16)
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    def measure(*flags, classes, fps=24):
+        for name in classes:
+            for number in range(12):
+                write_video(tmp_path / "real" / name / f"{number}.mp4", np.full((4, 16, 16, 3), GREYS[name] + number % 3, np.uint8), fps)
+        monkeypatch.setattr("evaluation.models.load_sampler", lambda *_: Painter())
+        evaluate.main(["--checkpoint", "painter", "--data", f"{tmp_path}/real", "--output", str(tmp_path / "out"), "--cache_dir",
+                       str(tmp_path / "cache"), "--num_samples", "45", "--resamples", "0", *flags])
+        return values_of(tmp_path / "out")
+    return measure
+
+
+def test_what_answers_to_real_clips_is_no_copy_of_them(measured, monkeypatch):
+    assert any("nearest of" in note for note in measured("--metrics", "diversity", classes=("cat", "hen"))["notes"])
+    monkeypatch.setattr(Painter, "wants_video", True)
+    written = measured("--metrics", "diversity", classes=("cat", "hen"))
+    assert not any("nearest of" in note for note in written["notes"]) and "neighbours.png" not in written["pictures"]
+
+
+def test_classes_meet_by_name(measured):
+    header, *rows = measured("--metrics", "fid_random", classes=("cat", "hen"))["tables"]["by class"]
+    assert header == ["class", "clips", "fid_random"]
+    assert [row[0] for row in rows] == ["cat", "hen"] and all(float(row[2]) < 0.1 for row in rows)
