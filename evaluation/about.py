@@ -47,6 +47,9 @@ def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str]
         cells = []
         for metric in kept.values():
             sides = ("fake",) if metric.kind == "samples" else ("real", "fake")
+            if count < metric.fewest:
+                cells.append("")
+                continue
             statistic = statistic_of(metric, *(found.collected[side][key_of(metric)] for side in sides))
             cells.append(number(statistic(*(rows[side][:count] for side in sides))))
         table.append([name, str(count), *cells])
