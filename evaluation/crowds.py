@@ -26,6 +26,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
     how = How(config.num_samples, config.seed, config.batch_size, config.frames_per_clip, config.max_frames_kept, config.max_features_kept,
               config.floor, config.resamples, config.one_per_video)
     _enough_for_protocol(config, real, fake)
+    _enough_clips(config, metrics, real, fake)
     found = compare_sets(metrics, real, fake, how, networks, shelf)
     draws: dict[str, list[float]] = {name: [] for name in metrics}
     for number in range(1, config.draws):
@@ -66,6 +67,17 @@ def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> No
             what = "clips of as many videos" if config.one_per_video else "clips"
             raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or "
                             f"measure without --protocol, --metrics {config.metrics}")
+
+
+def _enough_clips(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd) -> None:
+    """Refused before any work, not after it."""
+    clips = int(min(config.num_samples, real.count, fake.count))
+    for name, metric in metrics.items():
+        kept = min(clips, config.max_features_kept) if metric.collects == "features" else clips
+        if kept < metric.fewest:
+            limit = "--max_features_kept keeps" if kept < clips else f"--num_samples {config.num_samples} and the videos give"
+            raise UserError(f"--metrics {name}: needs {metric.fewest} clips on each side or more, {limit} {kept}; give more, or "
+                            f"leave {name} out")
 
 
 def _settings(config: EvaluateConfig, metric: Metric) -> dict:

@@ -40,6 +40,8 @@ class Metric:
     """The collectors -> a function of their rows, faster than the whole metric and as spread out."""
     resample_one: Callable | None = None
     """The same for intervals alone, of a metric that repeated samples would change: only one side is resampled."""
+    fewest: int = 1
+    """Clips it needs on each side."""
     name: str = ""
     weights: str | None = None
     """Of a metric of pairs whose network is loaded: which weights."""
@@ -73,31 +75,32 @@ METRICS = {
     "swd_motion": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences",
                         f"{_SWD}, frame differences, both normalised by the real side", swd.PATCH, "motion_patches",
                         resample=partial(swd.resampler, normalise="real")),
-    "fid": _features(of_features.frechet, "lower", summary="Frechet distance of frames' features", definition="metrics.frechet 1",
+    "fid": _features(of_features.frechet, "lower", fewest=2, summary="Frechet distance of frames' features", definition="metrics.frechet 1",
                      resample=of_features.frechet_resampler),
-    "kid": _features(of_features.kid, "lower", summary="kernel distance of frames' features: no bias with few samples",
+    "kid": _features(of_features.kid, "lower", fewest=2, summary="kernel distance of frames' features: no bias with few samples",
                      definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler),
-    "precision": _features(of_features.precision, "higher", summary="share of generated frames that lie where real ones do",
+    "precision": _features(of_features.precision, "higher", fewest=4, summary="share of generated frames that lie where real ones do",
                            definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("precision")),
-    "recall": _features(of_features.recall, "higher", summary="share of real frames that lie where generated ones do",
+    "recall": _features(of_features.recall, "higher", fewest=4, summary="share of real frames that lie where generated ones do",
                         definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("recall")),
-    "density": _features(of_features.density, "higher", summary="real neighbourhoods that a generated frame lies in, over 5",
+    "density": _features(of_features.density, "higher", fewest=6, summary="real neighbourhoods that a generated frame lies in, over 5",
                          definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.density_resampler),
-    "coverage": _features(of_features.coverage, "higher", summary="share of real neighbourhoods that hold a generated frame",
+    "coverage": _features(of_features.coverage, "higher", fewest=6, summary="share of real neighbourhoods that hold a generated frame",
                           definition="metrics.precision_recall 1, 5 nearest neighbours",
                           resample_one=of_features.share_resampler("coverage")),
     "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits",
-                 collects="features", network="inception", resample=of_features.inception_resampler),
-    "fvd": _features(of_features.frechet, "lower", summary="Frechet distance of clips' features", definition="metrics.frechet 1",
-                     resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
-    "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features",
-                     definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
+                 fewest=10, collects="features", network="inception", resample=of_features.inception_resampler),
+    "fvd": _features(of_features.frechet, "lower", fewest=2, summary="Frechet distance of clips' features",
+                     definition="metrics.frechet 1", resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
+    "kvd": _features(of_features.kid, "lower", fewest=2, summary="kernel distance of clips' features",
+                     definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler,
+                     network="i3d", looks_at="clips"),
     "warping_error": Metric("samples", warping.WarpingErrors.score, "near real", "",
                             "change from frame to frame that motion does not explain, and the motion",
                             "metrics.warping 1: DIS flow of the clip itself", warping.SMALLEST, "warping",
                             resample=lambda side: side.resampled),
     "diversity": Metric("samples", Diversity.score, "near real", "", "how different clips are from each other: RMS of thumbnails",
-                        "metrics.diversity 1", collects="thumbnails", resample=lambda side: side.resampled),
+                        "metrics.diversity 1", fewest=2, collects="thumbnails", resample=lambda side: side.resampled),
 }
 # What a network looks at; None: frames or clips, as the metric asks.
 _LOOKS = {name: kind.looks_at[0] if len(kind.looks_at) == 1 else None for name, kind in KINDS.items()} | {"own": "clips"}

@@ -127,10 +127,13 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
             result.scores[name], result.floors[name] = metric.function(of["fake"]), metric.function(of["real"])
         else:
             result.scores[name] = metric.function(of["real"], of["fake"])
-            result.floors[name] = metric.function(of["floor a"], of["floor b"]) if floor else None
+            known = floor and of["floor a"].rows >= metric.fewest
+            result.floors[name] = metric.function(of["floor a"], of["floor b"]) if known else None
         result.intervals[name] = interval(metric, of["real"], of["fake"], result.scores[name].value, how.resamples, how.seed)
     if count < how.num_samples:
         result.notes.append(f"{count} clips on each side, not {how.num_samples}: there are no more")
+    if few := [name for name, found in result.floors.items() if floor and not found]:
+        result.notes.append(f"{', '.join(few)}: too few real clips to compare reals with reals")
     if not floor and how.floor:
         result.notes.append("too few real clips to compare reals with reals")
     elif floor and len(floor[0]) < count:
@@ -164,7 +167,7 @@ def look_at_all(crowd: Crowd, numbers: Tensor, collectors: dict[tuple, Collector
                 for key, collector in todo.items():
                     collector.add(payload[key])
         progress.update(sum(len(part) for _, part in batches[start:start + world]))
-    if distributed.is_main():
+    if distributed.is_main() and len(numbers) > 1:  # one clip has no covariance to keep
         for key in names.keys() & todo.keys():
             shelf.save(names[key], collectors[key])
 
