@@ -70,7 +70,9 @@ class Rows:
 
     def append(self, new: dict[str, Tensor]) -> None:
         for name, tensor in new.items():
-            self.parts.setdefault(name, []).append(tensor)
+            # Nothing is kept of nothing: small things left between large ones would keep the memory of these from being used again.
+            if len(tensor) or name not in self.parts:
+                self.parts.setdefault(name, []).append(tensor)
 
     def get(self, name: str) -> Tensor:
         """All rows so far, joined once."""

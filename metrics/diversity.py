@@ -42,8 +42,9 @@ class Diversity:
         if len(self._all.mean) not in (1, thumbnails.shape[1]):
             raise ValueError(f"{len(thumbnails)} clips of {thumbnails.shape[1]} values after clips of {len(self._all.mean)}")
         room = self.kept_bytes // (2 * thumbnails.shape[1]) - self.rows
-        self._kept.append(thumbnails[:max(room, 0)].half())
-        self._squared = None
+        if room > 0 or not self._kept:
+            self._kept.append(thumbnails[:max(room, 0)].half())
+            self._squared = None
         self._all.add(thumbnails.double())
 
     @property
