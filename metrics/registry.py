@@ -89,7 +89,7 @@ METRICS = {
                          definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
     "coverage": _features(of_features.coverage, "higher", summary="share of real neighbourhoods that hold a generated frame",
                           definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
-    "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits",
+    "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits of frames, 1 of clips",
                  collects="features", network="inception", resample=of_features.inception_resampler),
     "fvd": _features(of_features.frechet, "lower", summary="Frechet distance of clips' features", definition="metrics.frechet 1",
                      resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
