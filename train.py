@@ -33,7 +33,8 @@ def check_evaluation(config: TrainConfig) -> None:
         wanted = parse(EvaluateConfig, flags(config, "checkpoint", "output"))
     except (UserError, ValueError) as error:  # ValueError: a quotation mark without its other half
         raise UserError(f"--eval_flags {config.eval_flags}: {error}") from None
-    if (wanted.checkpoint, wanted.output, wanted.metrics, wanted.num_samples) != ("checkpoint", "output", config.metrics, config.eval_samples):
+    chosen = wanted.checkpoint, wanted.output, wanted.metrics, wanted.num_samples
+    if chosen != ("checkpoint", "output", config.metrics, config.eval_samples):
         raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
                         "--metrics and --eval_samples")
 

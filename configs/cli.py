@@ -115,7 +115,7 @@ def _read_yaml(path: str) -> dict:
 
 
 def _joined(argv: list[str], names: tuple[str, ...]) -> list[str]:
-    """``--eval_flags "--device cpu"`` -> ``--eval_flags=--device cpu``: what follows such a flag is its value, though it looks like a flag."""
+    """``--eval_flags "--device cpu"`` -> ``--eval_flags=--device cpu``: what follows is the value, though it looks like a flag."""
     flags, joined, rest = {"--" + name for name in names}, [], iter(argv)
     for word in rest:
         value = next(rest, None) if _underscores(word) in flags else None

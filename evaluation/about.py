@@ -54,6 +54,9 @@ def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str]
         rows = {side: places[torch.linspace(0, len(places) - 1, count).round().long()] for side, places in rows.items()}
         cells = []
         for _, metric, sides in columns:
+            if count < metric.fewest:
+                cells.append("")
+                continue
             statistic = statistic_of(metric, *(found.collected[side][key_of(metric)] for side in sides))
             cells.append(number(statistic(*(rows[side] for side in sides))))
         table.append([name, str(count), *cells])

@@ -103,7 +103,7 @@ class EvaluateConfig:
         return self
 
     def _check_sides(self) -> None:
-        if self.compare is not None:
+        if self.compare is not None or self.metrics == "help":
             return
         if self.controls:
             if self.real is None or self.fake is not None or self.checkpoint is not None:

@@ -93,9 +93,9 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
                     caught[damage].append(name)
                 progress.update()
             network = networks.get(metric.needs)
+            parts = {damage: values[damage][name] for damage in damages} | {"95% of chance": _sign(metric) * chance.threshold}
             results.append(Result(
-                name, Score(_sign(metric) * usual, {damage: values[damage][name] for damage in damages}
-                            | {"95% of chance": _sign(metric) * chance.threshold}), None, metric.unit, metric.better,
+                name, Score(_sign(metric) * usual, parts), None, metric.unit, metric.better,
                 Protocol(metric=name, definition=f"{metric.definition}; controls", weights=network.identity if network else None,
                          fake="real clips, damaged", settings={"splits": splits}, **protocol)))
     for damage in damages:

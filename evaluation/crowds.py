@@ -24,6 +24,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
     how = How(config.num_samples, config.seed, config.batch_size, config.frames_per_clip, config.max_frames_kept, config.max_features_kept,
               config.floor, config.resamples, config.one_per_video)
     _enough_for_protocol(config, real, fake)
+    _enough_clips(config, metrics, real, fake)
     found = compare_sets(metrics, real, fake, how, networks, shelf)
     draws: dict[str, list[float]] = {name: [] for name in metrics}
     for number in range(1, config.draws):
@@ -39,8 +40,8 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
         network = networks.get(metric.needs)
         protocol = Protocol(
             metric=name, definition=metric.definition, libraries=report.libraries(), weights=network.identity if network else None,
-            real=real.name, real_content=real.content, fake=fake.name, split=settings["split"], real_clips=found.clips, fake_clips=found.clips,
-            floor_clips=found.floor_clips if metric.kind == "sets" else None, clip_frames=settings["frames"],
+            real=real.name, real_content=real.content, fake=fake.name, split=settings["split"], real_clips=found.clips,
+            fake_clips=found.clips, floor_clips=found.floor_clips if metric.kind == "sets" else None, clip_frames=settings["frames"],
             frames_per_clip=config.frames_per_clip, frame_skip=settings["frame_skip"], fps=settings["fps"], height=settings["height"],
             width=settings["width"], resize=resize(settings["fit"]), values="uint8 RGB", seed=config.seed, precision=precision,
             settings=_settings(config, metric) | stabilized(settings), name=config.protocol)
@@ -64,8 +65,19 @@ def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> No
     for crowd in (real, fake) if config.protocol else ():
         if (most := crowd.most(config.one_per_video)) < config.num_samples:
             what = "clips of as many videos" if config.one_per_video else "clips"
-            raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or measure "
-                            f"without --protocol, --metrics {config.metrics}")
+            raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or "
+                            f"measure without --protocol, --metrics {config.metrics}")
+
+
+def _enough_clips(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd) -> None:
+    """Refused before any work, not after it."""
+    clips = int(min(config.num_samples, real.count, fake.count))
+    for name, metric in metrics.items():
+        kept = min(clips, config.max_features_kept) if metric.collects == "features" else clips
+        if kept < metric.fewest:
+            limit = "--max_features_kept keeps" if kept < clips else f"--num_samples {config.num_samples} and the videos give"
+            raise UserError(f"--metrics {name}: needs {metric.fewest} clips on each side or more, {limit} {kept}; give more, or "
+                            f"leave {name} out")
 
 
 def _settings(config: EvaluateConfig, metric: Metric) -> dict:

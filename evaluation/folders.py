@@ -12,6 +12,7 @@ from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, extracted, frames_needed, frames_of, rates, read_clips, resize
 from metrics import pictures, plots, report
+from metrics.intervals import interval_of_mean
 from metrics.pairs import compare_pairs, curves, extremes, find_pairs
 from metrics.pixel import average
 from metrics.protocol import Protocol, Result
@@ -65,7 +66,9 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
             clip_frames=len(compared.frames), frames_per_clip=None, frame_skip=config.frame_skip or 1, fps=config.fps,
             height=height, width=width, resize=resize(config.fit or "crop") if config.height else "none",
             values="uint8 RGB, data range 255", seed=config.seed, precision="none", settings={})
-        results.append(Result(name, score, None, metric.unit, metric.better, protocol))
+        films = [pair.name for pair, _ in compared.frames]
+        interval = interval_of_mean(compared.values[name], films, config.resamples, config.seed)
+        results.append(Result(name, score, None, metric.unit, metric.better, protocol, interval))
         notes += [f"{name}: {score.note}"] if score.note else []
     images = {"differences.png": pictures.differences(extremes(compared, next(iter(metrics)), read))}
     over_time = {name: curves(compared, name) for name in metrics}

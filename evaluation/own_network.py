@@ -26,10 +26,13 @@ def own_network(run: str, device: str) -> Network:
 
     def look(clips: Tensor) -> Tensor:
         if (clips.shape[1], *clips.shape[2:4]) != size:
-            raise UserError(f"--weights own={run}: it knows clips of {'x'.join(map(str, size))}, not of {'x'.join(map(str, clips.shape[1:4]))}")
-        parts = clips.split(1) if alone else [clips]
-        labels = (torch.zeros(1, dtype=torch.long, device=sampler.device),) if getattr(net, "takes_labels", False) else ()
-        return torch.cat([penultimate(net, to_float(part, sampler.device), *(label.expand(len(part)) for label in labels))[0] for part in parts])
+            known, asked = ("x".join(map(str, shape)) for shape in (size, clips.shape[1:4]))
+            raise UserError(f"--weights own={run}: it knows clips of {known}, not of {asked}")
+        return torch.cat([features(to_float(part, sampler.device)) for part in (clips.split(1) if alone else [clips])])
+
+    def features(video: Tensor) -> Tensor:
+        labels = [video.new_zeros(len(video), dtype=torch.long)] if getattr(net, "takes_labels", False) else []
+        return penultimate(net, video, *labels)[0]
 
     return wrap("own", f"own {_hash(net)}, clips, fp32", look, "clips", size[0], sampler.device)
 

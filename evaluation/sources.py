@@ -27,7 +27,8 @@ def crowd(name: str, dataset: VideoDataset) -> Crowd:
     """The clips of ``dataset``, as they were extracted."""
     separate = dataset.consecutive_clips()
     get = lambda numbers: dataset.gather(numbers)["video"].cpu()
-    return Crowd(name, get, len(dataset), separate, dataset.fingerprint, dataset.video_of(separate), lambda numbers: dataset.labels()[numbers])
+    labels = lambda numbers: dataset.labels()[numbers]
+    return Crowd(name, get, len(dataset), separate, dataset.fingerprint, dataset.video_of(separate), labels)
 
 
 def extracted(settings: dict, dataset: VideoDataset) -> dict:

@@ -37,7 +37,8 @@ def compare(paths: list[Path]) -> tuple[list[list[str]], list[str]]:
         results = [report.results.get(name) for report in reports]
         known = [result for result in results if result]
         floors = [number(result.floor.value) for result in known if result.floor]
-        row = [f"{title(known[0])} {ARROWS[known[0].better]}", *(quoted(result) if result else "" for result in results), *(floors[:1] or [""])]
+        row = [f"{title(known[0])} {ARROWS[known[0].better]}", *(quoted(result) if result else "" for result in results)]
+        row += floors[:1] or [""]
         for other in results[1:]:
             row += _against(results[0], other)
         rows.append(row)
@@ -96,5 +97,5 @@ def _remarks(reports: list[Report], shared: list[str], letters: str) -> list[str
         notes.append("apart: the 95% intervals do not meet, so the difference is more than the choice of clips explains; "
                      "overlap: it may be no more than that")
     if single := list(dict.fromkeys(result.name for result in results if of_one_crowd(result))):
-        notes.append(f"real, of {', '.join(single)}: the value of the real clips themselves; of others: real clips against other real clips")
+        notes.append(f"real, of {', '.join(single)}: the value of the real clips themselves; of others: real clips against others")
     return notes

@@ -1,6 +1,9 @@
-"""Intervals of metrics of crowds, by resampling the clips that were measured."""
+"""Intervals of metrics, by resampling the clips or films that were measured."""
 
 from collections.abc import Callable
+
+import torch
+from torch import Tensor
 
 from metrics.collect import Collector
 from metrics.confidence import Interval, bootstrap
@@ -10,9 +13,9 @@ from metrics.registry import Metric
 def interval(metric: Metric, real: Collector, fake: Collector, value: float | None, resamples: int, seed: int) -> Interval | None:
     """95%, about ``value``; None if none is wanted or there is too little to resample."""
     sides = (fake,) if metric.kind == "samples" else (real, fake)
-    if not resamples or not metric.resampled or value is None or min(side.rows for side in sides) < 2:
+    if not resamples or value is None or min(side.rows for side in sides) < 2:
         return None
-    statistic = metric.resample(*sides) if metric.resample else statistic_of(metric, *sides)
+    statistic = metric.resample_one(*sides) if metric.resample_one else statistic_of(metric, *sides)
     found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
     if not reach:  # a share of none or all, which says little of other clips
@@ -20,8 +23,18 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     return Interval(value - reach, value + reach, found.level, resamples)
 
 
+def interval_of_mean(values: Tensor, groups: list, resamples: int, seed: int) -> Interval | None:
+    """95%, of the mean of values ``(N,)`` that are finite, by resampling whole groups, say the frames of a film. None for one group."""
+    finite = torch.isfinite(values)
+    kept = [group for group, good in zip(groups, finite.tolist()) if good]
+    if not resamples or len(set(kept)) < 2:
+        return None
+    values = values[finite]
+    return bootstrap(lambda rows: float(values[rows].mean()), [len(values)], groups=[kept], resamples=resamples, seed=seed)
+
+
 def statistic_of(metric: Metric, *sides: Collector) -> Callable[..., float]:
     """The metric of parts of its sides, as a function of their rows, int64 each."""
-    if metric.resample and metric.resample_alone:
+    if metric.resample:
         return metric.resample(*sides)
     return lambda *rows: metric.function(*(side.select(part) for side, part in zip(sides, rows))).value

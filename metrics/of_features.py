@@ -71,13 +71,28 @@ def coverage(real: Features, fake: Features) -> Score:
 
 
 def share_resampler(of: str) -> Callable[[Features, Features], Callable[[Tensor, Tensor], float]]:
-    """For intervals of "precision" or "recall": the share among chosen samples of those that lie in a neighbourhood of the other side,
-    which itself stands still: a side that repeats samples would have neighbourhoods of radius 0."""
+    """For intervals of "precision" (generated samples in real neighbourhoods), "recall" (the other way round) or "coverage" (real
+    neighbourhoods that are hit): the share among chosen samples of one side. The other side stands still: repeated samples would have
+    neighbourhoods of radius 0."""
     def resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
-        asked, others = (fake, real) if of == "precision" else (real, fake)
-        hits = precision_recall.inside(_flat(asked), _flat(others)).double().unflatten(0, asked.features().shape[:2]).mean(dim=1)
-        return lambda a, b: float(hits[b if of == "precision" else a].mean())
+        side = fake if of == "precision" else real
+        if of == "coverage":
+            hits = precision_recall.hits(_flat(real), _flat(fake)).any(dim=1)
+        else:
+            hits = precision_recall.inside(_flat(side), _flat(real if side is fake else fake))
+        return _mean_over(hits, side, of == "precision")
     return resampler
+
+
+def density_resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
+    """For intervals of the density: generated samples are chosen, real neighbourhoods stand still."""
+    return _mean_over(precision_recall.hits(_flat(real), _flat(fake)).sum(dim=0) / precision_recall.NEIGHBOURS, fake, True)
+
+
+def _mean_over(values: Tensor, side: Features, of_fake: bool) -> Callable[[Tensor, Tensor], float]:
+    """Mean of a value per frame over chosen clips of one side."""
+    means = values.double().unflatten(0, side.features().shape[:2]).mean(dim=1)
+    return lambda a, b: float(means[b if of_fake else a].mean())
 
 
 def inception_score(side: Features) -> Score:

@@ -8,8 +8,8 @@ import re
 CAPTIONS = {
     "samples.png": ("Samples", "Frames drawn evenly from both sides, none of them chosen by eye."),
     "strips.png": ("Clips over time", "Each row is one clip, from left to right."),
-    "neighbours.png": ("Nearest real frames", "Beneath each generated frame the real one most like it. Pairs that can hardly be told apart, "
-                       "with distances far below the others', were learnt by heart."),
+    "neighbours.png": ("Nearest real frames", "Beneath each generated frame the real one most like it. Pairs that can hardly be told "
+                       "apart, with distances far below the others', were learnt by heart."),
     "profiles.png": ("Along the clip", "Mean over clips at each frame, with a band of one standard deviation. Lines that part as frames go "
                      "by show a model that fades, blurs or freezes; a narrower band shows clips more alike than real ones."),
     "over_time.png": ("Frame by frame", "The median film at each frame and the middle half of the films."),
@@ -18,7 +18,8 @@ CAPTIONS = {
     "controls.png": ("Which metric sees which damage", "Real clips damaged on purpose. A metric without a mark is blind to that "
                      "damage."),
     "swd*": ("Sliced Wasserstein distance by scale", "Fine detail to the left, coarse structure to the right."),
-    "*_by_size.png": ("Value by number of clips", "Few clips make a Fréchet distance too large; the line leads to what infinitely many would give."),
+    "*_by_size.png": ("Value by number of clips", "Few clips make a Fréchet distance too large; the line leads to what infinitely "
+                    "many would give."),
 }
 
 _STYLE = """
@@ -36,7 +37,8 @@ td{white-space:nowrap;border-top:1px solid var(--line)}td.long{white-space:norma
 .results .part td{color:var(--soft);padding-top:0;padding-bottom:.25rem;font-weight:400;border:0}.part td:first-child{padding-left:1.2rem}
 @media(max-width:640px){table{font-size:13.5px}th,td{padding-right:.8rem}}
 ul{padding-left:1.1rem;font-size:13.5px;margin:.8rem 0}li,dd,code{overflow-wrap:anywhere}
-figure{margin:1.6rem 0}figcaption{font-size:13.5px;margin-bottom:.5rem;max-width:72ch}figcaption b{color:var(--ink);font-size:15px;display:block}
+figure{margin:1.6rem 0}
+figcaption{font-size:13.5px;margin-bottom:.5rem;max-width:72ch}figcaption b{color:var(--ink);font-size:15px;display:block}
 img{max-width:100%;background:#fff;border:1px solid var(--line);border-radius:6px;padding:6px}
 dl{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.15rem 1.2rem;margin:0;font-size:13.5px}
 dt{color:var(--soft)}dd{margin:0}@media(max-width:520px){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}
@@ -46,8 +48,9 @@ summary{cursor:pointer}
 _NUMBER = re.compile(r"[-+]?(\d[\d.,]*(e[-+]?\d+)?|infinite|nan)( ?%)?( ±.*| ?\[.*\])?|\[.*\]|infinite")
 
 
-def render(results: list[list[str]], tables: dict[str, list[list[str]]], pictures: dict[str, bytes], notes: list[str], explanations: list[str],
-           protocol: list[tuple[str, dict]], command: str, paper: dict[str, str], sides: tuple[str, str] | None = None) -> str:
+def render(results: list[list[str]], tables: dict[str, list[list[str]]], pictures: dict[str, bytes], notes: list[str],
+           explanations: list[str], protocol: list[tuple[str, dict]], command: str, paper: dict[str, str],
+           sides: tuple[str, str] | None = None) -> str:
     """``results`` and ``tables``: rows of text, the header first; ``paper``: the same numbers to copy, by format; ``sides``: what was
     measured against what, where that is one thing."""
     about = f"<p><b>{_text(sides[0])}</b> <span class=soft>measured against</span> <b>{_text(sides[1])}</b></p>" if sides else ""
@@ -55,10 +58,12 @@ def render(results: list[list[str]], tables: dict[str, list[list[str]]], picture
     parts += [f"<h2>{_text(name)}</h2>{_table(rows)}" for name, rows in tables.items()]
     parts += ["<h2>Notes</h2>", _list(notes)] if notes else []
     parts += ["<h2>Pictures</h2>", *(_figure(name, png) for name, png in pictures.items())] if pictures else []
-    parts += ["<h2>How it was measured</h2>", *(f"<h3>{_text(names)}</h3>{_pairs(values)}" for names, values in protocol)] if protocol else []
+    parts += ["<h2>How it was measured</h2>"] if protocol else []
+    parts += [f"<h3>{_text(names)}</h3>{_pairs(values)}" for names, values in protocol]
     parts += ["<h2>To repeat it</h2>", f"<p><code>{_text(command)}</code></p>"]
     parts += [f"<details><summary>For a paper: {_text(name)}</summary><pre>{_text(text)}</pre></details>" for name, text in paper.items()]
-    return ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>Evaluation</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n")
 
 
@@ -92,8 +97,9 @@ def _table(rows: list[list[str]], kind: str = "") -> str:
     lines = ["<tr>" + "".join(f'<th class="{column}">{_text(cell)}</th>' for cell, column in zip(header, kinds)) + "</tr>"]
     for row in body:
         part = row[0].startswith("- ")
-        cells = "".join(f'<td class="{column or ("long" if len(cell) > 40 else "")}">{_text(cell.removeprefix("- ") if not place else cell)}</td>'
-                        for place, (cell, column) in enumerate(zip(row, kinds)))
+        row = [row[0].removeprefix("- "), *row[1:]]
+        cells = "".join(f'<td class="{column or ("long" if len(cell) > 40 else "")}">{_text(cell)}</td>'
+                        for cell, column in zip(row, kinds))
         lines.append(f'<tr class="{"part" if part else "whole"}">{cells}</tr>')
     return f'<div class="scroll"><table class="{kind}">{"".join(lines)}</table></div>'
 

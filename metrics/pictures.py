@@ -110,4 +110,3 @@ def _rows(rows: list[tuple[list[np.ndarray], list[str]]]) -> bytes:
             left += column + gap
         top += row_height
     return png(figure)
-

@@ -65,7 +65,8 @@ def over_time(metrics: dict[str, dict[str, np.ndarray]], units: dict[str, str]) 
         longest = quartiles.shape[1]
         label = next(iter(films)) if len(films) == 1 else f"median of {len(films)} films"
         if len(films) > 1:
-            axis.fill_between(range(longest), quartiles[0], quartiles[2], color=_COLORS["fake"], alpha=0.18, linewidth=0, label="middle half")
+            axis.fill_between(range(longest), quartiles[0], quartiles[2], color=_COLORS["fake"], alpha=0.18, linewidth=0,
+                              label="middle half")
         axis.plot(range(longest), quartiles[1], color=_COLORS["fake"], linewidth=1.6, label=label, marker="o" if longest < 3 else None)
         axis.set_xlim(*_ends(longest))
     axes[0].legend(frameon=False, fontsize=9)
@@ -92,20 +93,20 @@ def controls(rows: list[str], columns: list[str], values: np.ndarray, caught: np
     longest = max(map(len, rows)) * 0.085
     figure = Figure(figsize=(max(4.4, longest + 0.95 * len(columns) + 1.2), 0.42 * len(rows) + 1.9), dpi=110, layout="constrained")
     axis = figure.subplots()
-    distance = (values - neutral).clip(-_MOST, _MOST)
-    top = max(2.0, float(np.nanmax(np.abs(distance), initial=0)))
+    distance = np.ma.masked_invalid(values - neutral).clip(-_MOST, _MOST)
+    top = max(2.0, float(np.abs(distance).filled(0).max()))
     # Logarithmic beyond 1: one damage that is seen a thousandfold must not make the others look alike.
     norm = SymLogNorm(linthresh=1, vmin=-top, vmax=top, base=10)
     colors = colormaps["RdBu_r"].with_extremes(bad=_UNKNOWN)
-    picture = axis.pcolormesh(np.ma.masked_invalid(distance), norm=norm, cmap=colors, edgecolors="white", linewidth=2)
+    axis.pcolormesh(distance, norm=norm, cmap=colors, edgecolors="white", linewidth=2)
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
-        red, green, blue, _ = colors(norm(distance[row, column])) if np.isfinite(value) else (1, 1, 1, 1)
-        text = "–" if not np.isfinite(value) else f"{_short(value)} ✓" if caught[row, column] else _short(value)
-        axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=9, weight="bold" if caught[row, column] else "normal",
-                  color="white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else INK)
-    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=30 if max(map(len, columns)) > 10 else 0,
-                    ha="left" if max(map(len, columns)) > 10 else "center")
+        red, green, blue, _ = colors(norm(distance.filled(0)[row, column]))
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        axis.text(column + 0.5, row + 0.5, cell(value, caught[row, column]), ha="center", va="center", fontsize=9,
+                  weight="bold" if caught[row, column] else "normal", color="white" if dark else INK)
+    slanted = {"rotation": 30, "ha": "left"} if max(map(len, columns)) > 10 else {}
+    axis.set_xticks(np.arange(len(columns)) + 0.5, columns, **slanted)
     axis.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axis.invert_yaxis()
     axis.xaxis.tick_top()
@@ -113,7 +114,6 @@ def controls(rows: list[str], columns: list[str], values: np.ndarray, caught: np
     axis.spines[:].set_visible(False)
     axis.set_xlabel(f"{label}\n✓ caught    white: as undamaged    –: not measured", fontsize=8.5, color=_SOFT)
     axis.xaxis.set_label_position("bottom")
-    picture.set_rasterized(True)
     return png(figure)
 
 
@@ -179,8 +179,10 @@ def _ends(frames: int) -> tuple[float, float]:
     return (0, frames - 1) if frames > 2 else (-0.5, frames - 0.5)
 
 
-def _short(value: float) -> str:
-    """Two digits at least, and no more than a cell holds."""
+def cell(value: float, caught: bool) -> str:
+    """What a cell of a heat map says: about three digits, and a mark where the damage is caught."""
+    if not np.isfinite(value):
+        return "–"
     if abs(value) >= _MOST:
-        return f"{'>' if value > 0 else '<'} {math.copysign(_MOST, value):.0f}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}"
+        return f"{'>' if value > 0 else '<'} {math.copysign(_MOST, value):.0f}{' ✓' if caught else ''}"
+    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}{' ✓' if caught else ''}"

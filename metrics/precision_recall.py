@@ -11,6 +11,8 @@ from torch import Tensor
 from metrics.protocol import Score
 from metrics.samples import checked
 
+NEIGHBOURS = 5  # of density and coverage
+
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Score, Score]:
     """Precision and recall of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or fewer."""
@@ -31,16 +33,21 @@ def recall(real: Tensor, fake: Tensor, k: int = 3) -> Score:
 
 
 def inside(asked: Tensor, others: Tensor, k: int = 3) -> Tensor:
-    """Which of ``asked (N, D)`` lie within reach of one of ``others (M, D)``, that is, as near to it as its k-th neighbour: bool ``(N,)``."""
+    """Which of ``asked (N, D)`` lie within reach of one of ``others (M, D)``, as near as its k-th neighbour: bool ``(N,)``."""
     asked, others = checked(asked, others, least=k + 1)
     radius = torch.cdist(others, others).kthvalue(k + 1).values
     return (torch.cdist(others, asked) <= radius[:, None]).any(dim=0)
 
 
-def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Score, Score]:
-    """Density, which may be above 1, and coverage of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or
-    fewer."""
+def hits(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """Which generated samples lie in which real neighbourhoods, bool ``(N, M)``; ValueError for k samples or fewer."""
     real, fake = checked(real, fake, least=k + 1)
     radius = torch.cdist(real, real).kthvalue(k + 1).values  # the nearest neighbour of a sample is itself
-    inside = torch.cdist(real, fake) < radius[:, None]
-    return Score(float(inside.double().sum() / (k * len(fake)))), Score(float(inside.any(dim=1).double().mean()))
+    return torch.cdist(real, fake) < radius[:, None]
+
+
+def density_coverage(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> tuple[Score, Score]:
+    """Density, which may be above 1, and coverage of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or
+    fewer."""
+    found = hits(real, fake, k)
+    return Score(float(found.double().sum() / (k * len(fake)))), Score(float(found.any(dim=1).double().mean()))

@@ -13,7 +13,8 @@ from utils.errors import UserError
 
 CLIP_LENGTH = 16  # of networks of clips, if the name says nothing else
 EXAMPLES = "fid10k, kid_random_1k, fvd2048_16f, is_c3d_10k"
-_NAME = re.compile(r"(?P<metric>[a-z_]+(?:_r3d_18|_c3d|_i3d|_s3d)?)_?(?P<count>\d+)(?P<thousands>k?)(?:_(?P<frames>\d+)f)?(?:_skip(?P<skip>\d+))?")
+_NAME = re.compile(r"(?P<metric>[a-z_]+(?:_r3d_18|_c3d|_i3d|_s3d)?)_?(?P<count>\d+)(?P<thousands>k?)"
+                   r"(?:_(?P<frames>\d+)f)?(?:_skip(?P<skip>\d+))?")
 
 
 def named_protocol(name: str) -> dict:

@@ -37,11 +37,11 @@ class Metric:
     looks_at: Literal["frames", "clips"] = "frames"
     """What the network is shown, where it takes either."""
     resample: Callable | None = None
-    """For intervals: the collectors -> a function of their rows, faster than the whole metric and as spread out."""
-    resample_alone: bool = True
-    """Whether what `resample` finds of some rows depends on no other rows: only then is it the metric of a part of a crowd."""
-    resampled: bool = True
-    """Whether it has an interval: repeated samples would change what it measures otherwise."""
+    """The collectors -> a function of their rows, faster than the whole metric and as spread out."""
+    resample_one: Callable | None = None
+    """The same for intervals alone, of a metric that repeated samples would change: only one side is resampled."""
+    fewest: int = 1
+    """Clips it needs on each side."""
     name: str = ""
     weights: str | None = None
     """Of a metric of pairs whose network is loaded: which weights."""
@@ -56,7 +56,6 @@ COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "feat
               "warping": warping.WarpingErrors, "thumbnails": Diversity, "profiles": Profiles}
 
 _SWD = "metrics.swd 2: 7x7 patches, 128 per frame and level, 4 x 128 directions"
-_quick = lambda normalise: lambda real, fake: lambda a, b: swd.swd(real.select(a), fake.select(b), normalise, directions=16).value
 _sets = partial(Metric, "sets")
 _features = partial(_sets, unit="", collects="features", network="inception")
 METRICS = {
@@ -69,38 +68,39 @@ METRICS = {
     "lpips": Metric("pairs", None, "lower", "", "distance of AlexNet's features, mean over frames", "torchmetrics' linear weights, v0.1",
                     lpips.SMALLEST["alex"], network="lpips"),
     "swd": _sets(swd.swd, "lower", "x1e3", "sliced Wasserstein distance, as published: texture and layout",
-                 f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=_quick("each")),
+                 f"{_SWD}, each side normalised by itself", swd.PATCH, "patches", resample=swd.resampler),
     "swd_color": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same, sensitive to colour and contrast too",
-                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches", resample=_quick("real")),
+                       f"{_SWD}, both normalised by the real side", swd.PATCH, "patches",
+                       resample=partial(swd.resampler, normalise="real")),
     "swd_motion": _sets(partial(swd.swd, normalise="real"), "lower", "x1e3", "the same on frame differences",
                         f"{_SWD}, frame differences, both normalised by the real side", swd.PATCH, "motion_patches",
-                        resample=_quick("real")),
-    "fid": _features(of_features.frechet, "lower", summary="Frechet distance of frames' features", definition="metrics.frechet 1",
+                        resample=partial(swd.resampler, normalise="real")),
+    "fid": _features(of_features.frechet, "lower", fewest=2, summary="Frechet distance of frames' features", definition="metrics.frechet 1",
                      resample=of_features.frechet_resampler),
-    "kid": _features(of_features.kid, "lower", summary="kernel distance of frames' features: no bias with few samples",
+    "kid": _features(of_features.kid, "lower", fewest=2, summary="kernel distance of frames' features: no bias with few samples",
                      definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler),
-    "precision": _features(of_features.precision, "higher", summary="share of generated frames that lie where real ones do",
-                           definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("precision"),
-                           resample_alone=False),
-    "recall": _features(of_features.recall, "higher", summary="share of real frames that lie where generated ones do",
-                        definition="torch-fidelity's, 3 nearest neighbours", resample=of_features.share_resampler("recall"),
-                        resample_alone=False),
-    "density": _features(of_features.density, "higher", summary="real neighbourhoods that a generated frame lies in, over 5",
-                         definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
-    "coverage": _features(of_features.coverage, "higher", summary="share of real neighbourhoods that hold a generated frame",
-                          definition="metrics.precision_recall 1, 5 nearest neighbours", resampled=False),
+    "precision": _features(of_features.precision, "higher", fewest=4, summary="share of generated frames that lie where real ones do",
+                           definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("precision")),
+    "recall": _features(of_features.recall, "higher", fewest=4, summary="share of real frames that lie where generated ones do",
+                        definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("recall")),
+    "density": _features(of_features.density, "higher", fewest=6, summary="real neighbourhoods that a generated frame lies in, over 5",
+                         definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.density_resampler),
+    "coverage": _features(of_features.coverage, "higher", fewest=6, summary="share of real neighbourhoods that hold a generated frame",
+                          definition="metrics.precision_recall 1, 5 nearest neighbours",
+                          resample_one=of_features.share_resampler("coverage")),
     "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits of frames, 1 of clips",
-                 collects="features", network="inception", resample=of_features.inception_resampler),
-    "fvd": _features(of_features.frechet, "lower", summary="Frechet distance of clips' features", definition="metrics.frechet 1",
-                     resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
-    "kvd": _features(of_features.kid, "lower", summary="kernel distance of clips' features", definition="torch-fidelity's, 100 subsets of 1000",
-                     resample=of_features.kid_resampler, network="i3d", looks_at="clips"),
+                 fewest=10, collects="features", network="inception", resample=of_features.inception_resampler),
+    "fvd": _features(of_features.frechet, "lower", fewest=2, summary="Frechet distance of clips' features",
+                     definition="metrics.frechet 1", resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),
+    "kvd": _features(of_features.kid, "lower", fewest=2, summary="kernel distance of clips' features",
+                     definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler,
+                     network="i3d", looks_at="clips"),
     "warping_error": Metric("samples", warping.WarpingErrors.score, "near real", "",
                             "change from frame to frame that motion does not explain, and the motion",
                             "metrics.warping 1: DIS flow of the clip itself", warping.SMALLEST, "warping",
                             resample=lambda side: side.resampled),
     "diversity": Metric("samples", Diversity.score, "near real", "", "how different clips are from each other: RMS of thumbnails",
-                        "metrics.diversity 1", collects="thumbnails", resample=lambda side: side.resampled),
+                        "metrics.diversity 1", fewest=2, collects="thumbnails", resample=lambda side: side.resampled),
 }
 # What a network looks at; None: frames or clips, as the metric asks.
 _LOOKS = {name: kind.looks_at[0] if len(kind.looks_at) == 1 else None for name, kind in KINDS.items()} | {"own": "clips"}
@@ -120,7 +120,8 @@ def choose(names: str, flag: str | None = None) -> dict[str, Metric]:
 
 def describe() -> str:
     """A line for each metric, and one on networks."""
-    lines = [f"{name:14} {metric.better:9} {metric.summary}" + (f" [{metric.network}]" if metric.network else "") for name, metric in METRICS.items()]
+    lines = [f"{name:14} {metric.better:9} {metric.summary}{f' [{metric.network}]' if metric.network else ''}"
+             for name, metric in METRICS.items()]
     return "\n".join([*lines, "", f"[network]: another one by its name after an underscore: {', '.join(_LOOKS)}"])
 
 

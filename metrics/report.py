@@ -40,10 +40,12 @@ def markdown_rows(results: list[Result]) -> str:
 def latex(results: list[Result]) -> str:
     """The same as a LaTeX table of package booktabs."""
     lines = [r"% \usepackage{booktabs}; better: \uparrow higher, \downarrow lower, \rightarrow nearer to real",
-             r"% brackets: 95% interval; \pm: standard deviation of repeated draws", r"\begin{tabular}{lrr}", r"\toprule", f"Metric & Value & {real_column(results).capitalize()} \\\\", r"\midrule"]
+             r"% brackets: 95% interval; \pm: standard deviation of repeated draws", r"\begin{tabular}{lrr}", r"\toprule",
+             f"Metric & Value & {real_column(results).capitalize()} \\\\", r"\midrule"]
     for result in results:
         unit = f" ({_escaped(result.unit)})" if result.unit else ""
-        lines.append(f"{_escaped(title(result))}{unit} {_ARROWS[result.better]} & {_formula(quoted(result))} & {_formula(_real(result))} \\\\")
+        metric = f"{_escaped(title(result))}{unit} {_ARROWS[result.better]}"
+        lines.append(f"{metric} & {_formula(quoted(result))} & {_formula(_real(result))} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -64,7 +66,7 @@ def explanations(results: list[Result]) -> list[str]:
     """What the columns mean."""
     lines = []
     if intervals := [result.interval for result in results if result.interval]:
-        lines.append(f"95% interval: where the value may lie had other clips been drawn, by {intervals[0].resamples} resamples of the clips")
+        lines.append(f"95% interval: where the value may lie had other clips been drawn, by {intervals[0].resamples} resamples of them")
     single = [result.name for result in results if of_one_crowd(result)]
     if double := [result.name for result in results if result.floor and not of_one_crowd(result)]:
         column = f"real, of {', '.join(double)}" if single else "real vs real"
@@ -87,7 +89,8 @@ def summary(results: list[Result], notes: list[str], tables: Tables | None = Non
     return "\n\n".join(filter(None, [table(results), remarks, *further] if results else [*further, remarks]))
 
 
-def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str, tables: Tables | None = None) -> None:
+def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str,
+          tables: Tables | None = None) -> None:
     """metrics.json, metrics.md, metrics.tex, the pictures and report.html into ``folder``; each replaces its
     predecessor in one step.
 

@@ -103,7 +103,9 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
     chosen, floor = draw_clips(real, count, how.seed, how.one_per_video)
     if not how.floor:
         floor = None
-    generated = draw_clips(fake, count, how.seed, how.one_per_video)[0] if fake.separate is not None else how.generated_from + torch.arange(count)
+    generated = how.generated_from + torch.arange(count)
+    if fake.separate is not None:
+        generated, _ = draw_clips(fake, count, how.seed, how.one_per_video)
     sides = {"real": (real, chosen), "fake": (fake, generated)}
     if floor:
         sides |= {"floor a": (real, floor[0]), "floor b": (real, floor[1])}
@@ -114,7 +116,7 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
                 result.collected[side] = result.collected["real"]
                 progress.update(len(numbers))
                 continue
-            keys = dict.fromkeys([key_of(metric) for metric in metrics.values()] + ([] if side.startswith("floor") else [THUMBNAILS, PROFILES]))
+            keys = dict.fromkeys([*map(key_of, metrics.values()), *([] if side.startswith("floor") else [THUMBNAILS, PROFILES])])
             collectors = {key: new_collector(key, how, len(numbers), networks or {}) for key in keys}
             look_at_all(crowd, numbers, collectors, how.batch_size, progress, shelf)
             result.collected[side] = collectors
@@ -129,10 +131,13 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
             result.scores[name], result.floors[name] = metric.function(of["fake"]), metric.function(of["real"])
         else:
             result.scores[name] = metric.function(of["real"], of["fake"])
-            result.floors[name] = metric.function(of["floor a"], of["floor b"]) if floor else None
+            known = floor and of["floor a"].rows >= metric.fewest
+            result.floors[name] = metric.function(of["floor a"], of["floor b"]) if known else None
         result.intervals[name] = interval(metric, of["real"], of["fake"], result.scores[name].value, how.resamples, how.seed)
     if count < how.num_samples:
         result.notes.append(f"{count} clips on each side, not {how.num_samples}: there are no more")
+    if few := [name for name, found in result.floors.items() if floor and not found]:
+        result.notes.append(f"{', '.join(few)}: too few real clips to compare reals with reals")
     if not floor and how.floor:
         result.notes.append("too few real clips to compare reals with reals")
     elif floor and len(floor[0]) < count:
@@ -170,7 +175,7 @@ def look_at_all(crowd: Crowd, numbers: Tensor, collectors: dict[tuple, Collector
                 for key, collector in todo.items():
                     collector.add(payload[key])
         progress.update(sum(len(part) for _, part in batches[start:start + world]))
-    if distributed.is_main():
+    if distributed.is_main() and len(numbers) > 1:  # one clip has no covariance to keep
         for key in names.keys() & todo.keys():
             shelf.save(names[key], collectors[key])
 

@@ -50,5 +50,5 @@ def _check_complete(where: str, protocol: dict) -> None:
     missing = [field.name for field in fields(Protocol) if field.default is MISSING and field.name not in protocol]
     unknown = sorted(set(protocol) - {field.name for field in fields(Protocol)})
     if missing or unknown:
-        said = " and ".join(filter(None, (f"lacks {', '.join(missing)}" if missing else "", f"has {', '.join(unknown)}" if unknown else "")))
+        said = " and ".join(f"{verb} {', '.join(names)}" for verb, names in (("lacks", missing), ("has", unknown)) if names)
         raise UserError(f"{where}: its protocol {said}: written by {'an older' if missing else 'a newer'} version; measure it again")

@@ -76,6 +76,7 @@ def test_two_folders_of_videos(folders, tmp_path, capsys):
     assert protocol | {"real_clips": 20, "fake_clips": 20, "floor_clips": 12, "clip_frames": 2, "height": 32, "width": 48, "seed": 0,
                        "frame_skip": 1, "fps": 24, "weights": None, "real": f"{folders}/real"} == protocol
     assert measured["psnr"]["protocol"]["clip_frames"] == 48
+    assert measured["psnr"]["interval"]["low"] < measured["psnr"]["score"]["value"] < measured["psnr"]["interval"]["high"]  # four films
     printed = capsys.readouterr().out
     assert printed.startswith("| metric ") and "real vs real" in printed and (output / "metrics.md").read_text() in printed + "\n"
     for name, smallest in (("samples.png", (32, 48)), ("differences.png", (96, 144)), ("swd.png", (200, 400)), ("swd_motion.png", (200, 400))):

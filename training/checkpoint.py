@@ -46,7 +46,7 @@ def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], st
 
 
 def prune(folder: Path, keep: int, every: int, held: Collection[str] = ()) -> None:
-    """Delete all but the ``keep`` newest whose step is a multiple of ``every``, those that ``latest`` and ``best`` name, and those ``held``.
+    """Delete all but the ``keep`` newest whose step is a multiple of ``every``, those that ``latest`` and ``best`` name, and ``held``.
     (What an interruption adds goes with the next one: a run must not depend on it.)"""
     kept = {path.name for path in regular(folder, every)[-keep:]} | {path.name for path in map(partial(named, folder), POINTERS) if path}
     for old in listed(folder):
@@ -95,7 +95,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def find(path: str | Path) -> Path:
-    """A run directory, its ``checkpoints`` folder, one checkpoint, or ``checkpoints/best`` -> the checkpoint; UserError if there is none."""
+    """A run directory, its ``checkpoints`` folder, one checkpoint or ``checkpoints/best`` -> the checkpoint; UserError if none."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"--checkpoint {path}: there is no such run or checkpoint")

@@ -1,4 +1,4 @@
-"""Evaluation while training: ``evaluate.py`` in a process of its own, one checkpoint at a time; its numbers and the best checkpoint are kept.
+"""Evaluation while training: ``evaluate.py`` in a process of its own, one checkpoint at a time; numbers and the best are kept.
 
 What is done and what is not follows from files, so that the same command goes on with this too: a step that is due is done when it has its
 line in ``evaluations.jsonl``; until then its checkpoint is kept.
@@ -37,7 +37,7 @@ def flags(config: TrainConfig, path: Path | str, output: Path | str) -> list[str
 
 
 class Evaluations:
-    """The evaluations of one run. Where there is nothing to do (``--eval_every 0``, or no ``folder``: not the main process) it does nothing."""
+    """The evaluations of one run. With ``--eval_every 0``, or no ``folder`` (not the main process), it does nothing."""
 
     def __init__(self, config: TrainConfig, folder: RunFolder | None, device_type: str = "cpu", script: Path = ROOT / "evaluate.py"):
         """``device_type``: where training computes. ``script``: what is run with :func:`flags`."""
@@ -78,12 +78,12 @@ class Evaluations:
     @property
     def waiting(self) -> bool:
         """Whether any is under way or to come."""
-        return bool(self.held)
+        return bool(self._steps())
 
     def add(self, path: Path) -> None:
         """A checkpoint was saved; it will be evaluated if its step is due."""
-        step = checkpoint.order(path)[1]
-        if self.due(step) and path not in self._queue and step not in {row["step"] for row in self._rows}:
+        step, known = checkpoint.order(path)[1], {row["step"] for row in self._rows} | set(self._steps())
+        if self.due(step) and step not in known:
             self._queue.append(path)
             if len(self._queue) >= MANY and not self._told_of_many:
                 self._told_of_many = True
@@ -103,8 +103,9 @@ class Evaluations:
 
     def finish(self, interrupted: Callable[[], bool]) -> bool:
         """Wait for all; False if ``interrupted()`` became true before."""
-        steps = [str(checkpoint.order(path)[1]) for path in [self._current, *self._queue] if path]
-        note(f"waiting for the evaluation of step {', '.join(steps)} (Ctrl-C leaves it to the same command)")
+        steps = self._steps()
+        more = f" and {len(steps) - MANY} more" if len(steps) > MANY else ""
+        note(f"waiting for the evaluation of step {', '.join(map(str, steps[:MANY]))}{more} (Ctrl-C leaves it to the same command)")
         while self.waiting and not interrupted():
             self.poll()
             time.sleep(0.05)
@@ -126,6 +127,10 @@ class Evaluations:
         if self._events:
             self._events.flush()
 
+    def _steps(self) -> list[int]:
+        """Those under way or to come, in this order."""
+        return [checkpoint.order(path)[1] for path in [self._current, *self._queue] if path]
+
     def _signal(self, number: int) -> None:
         try:
             os.killpg(self._process.pid, number)
@@ -145,10 +150,13 @@ class Evaluations:
         environment = {name: value for name, value in os.environ.items() if name not in _OF_A_GROUP}
         if self._threads:
             environment["OMP_NUM_THREADS"] = str(self._threads)
-        command = [sys.executable, ROOT / "utils" / "attached.py", self._script, *flags(self._config, path, self._folder.evaluation / path.name)]
+        given = flags(self._config, path, self._folder.evaluation / path.name)
+        command = [sys.executable, ROOT / "utils" / "attached.py", self._script, *given]
         with open(self._log(path), "w") as log:
-            # A group of its own, or Ctrl-C would reach it too; not a session, by which the scheduler would share out time before priorities.
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, process_group=0)
+            # A group of its own, or Ctrl-C would reach it too; not a session, as time is shared out between those
+            # before priorities count.
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
+                                             process_group=0)
 
     def _ended(self) -> None:
         path, status = self._current, self._process.returncode
@@ -194,8 +202,8 @@ class Evaluations:
 
     def _tell(self, row: dict, best: bool) -> None:
         values = {name: row[name] for name in row["better"]}
-        shown = [f"{name} {'infinite' if value is None else f'{value:.4g}'}" +
-                 (f" (real against real {row['floors'][name]:.4g})" if row["floors"].get(name) is not None else "") for name, value in values.items()]
+        floors = {name: f" (real against real {value:.4g})" for name, value in row["floors"].items() if value is not None}
+        shown = [f"{name} {'infinite' if value is None else f'{value:.4g}'}{floors.get(name, '')}" for name, value in values.items()]
         note(f"evaluation of step {row['step']}: {', '.join(shown)}" + (f"; the best by {self._by} so far" if best else ""))
         if self._events:
             for name, value in values.items():

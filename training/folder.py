@@ -39,8 +39,9 @@ class RunFolder:
         for folder in (self.checkpoints, self.samples):
             _make(folder)
         self._lock = _locked(self.path)
-        for leftover in [path for folder in (self.path, self.checkpoints, self.samples, *self.evaluation.glob("*/")) for path in folder.glob(".*.tmp*")]:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for folder in (self.path, self.checkpoints, self.samples, *self.evaluation.glob("*/")):
+            for leftover in [*folder.glob(".*.tmp*")]:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def write_config(self, config: TrainConfig) -> None:
         """``config.yaml``: what is being trained from here on."""

@@ -79,8 +79,9 @@ def _evaluations(run: Path, config: TrainConfig) -> str:
         return ""
     last, best, by = rows[-1], checkpoint.named(run / "checkpoints", "best"), config.metric_names()[0]
     number = lambda value: "infinite" if value is None else f"{value:.4g}"
-    values = {f"{name}, step {last['step']} ({way} is better)": number(last[name]) +
-              (f" (real against real {number(last['floors'][name])})" if name in last["floors"] else "") for name, way in last["better"].items()}
+    floors = {name: f" (real against real {number(value)})" for name, value in last["floors"].items()}
+    values = {f"{name}, step {last['step']} ({way} is better)": number(last[name]) + floors.get(name, "")
+              for name, way in last["better"].items()}
     told = ""
     if best:
         value = next((f", {number(row[by])}" for row in rows if row["checkpoint"] == best.name and by in row), "")

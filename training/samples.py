@@ -118,8 +118,8 @@ def plot_losses(path: Path) -> None:
 
 
 def plot_evaluations(path: Path) -> None:
-    """``evaluations.png`` from ``evaluations.jsonl`` beside it: each metric over the steps, dashed what real clips score against each other.
-    Writes nothing where nothing was evaluated."""
+    """``evaluations.png`` from ``evaluations.jsonl`` beside it: each metric over the steps, and dashed what real clips score
+    against each other. Writes nothing where nothing was evaluated."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot

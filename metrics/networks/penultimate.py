@@ -6,7 +6,7 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def penultimate(module: nn.Module, *inputs, **options) -> tuple[Tensor, Tensor]:
-    """Run ``module`` on ``inputs``; returns what went into the last linear or convolutional layer that ran, flattened to ``(B, D)``, and the output.
+    """Run ``module`` on ``inputs``; returns what went into the last linear or convolutional layer that ran, ``(B, D)``, and the output.
 
     ValueError if none ran.
     """

@@ -109,6 +109,14 @@ def test_words_without_a_flag_land_in_their_field(argv, urls, out):
         parse(Config, ["a", "--nope", "1"], words="urls")
 
 
+@pytest.mark.parametrize("words", [
+    ["--eval_flags", "--held-out a-b"], ["--eval-flags", "--device=cpu"], ["--eval_flags=--held-out a-b --x=1"],
+    ["--eval_flags", "--config"]])
+def test_flags_within_a_flag_are_left_alone(words):
+    config = parsed(*words, "--batch-size", "4")
+    assert config.eval_flags == (words[1] if len(words) == 2 else words[0].partition("=")[2]) and config.batch_size == 4
+
+
 def test_family_settings_are_a_group_of_flags():
     config = parsed("--model.latent_dim", 9, "--model.g-norm=none")
     assert isinstance(config.model, MODELS["dcgan"])

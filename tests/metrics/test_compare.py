@@ -28,10 +28,12 @@ def edit(folder, change):
 
 def test_values_differences_and_intervals_side_by_side(write):
     first = write("a", result(low=18, high=22.0), result("fid", 9.0, floor=1.0), result("kid", 0.5, low=0.4, high=0.6))
-    other = write("b", result(value=23.0, low=22.0, high=24.0, fake="runs/b, step 3"), result("kid", 0.75, low=0.7, high=0.8, fake="runs/b, step 3"))
+    other = write("b", result(value=23.0, low=22.0, high=24.0, fake="runs/b, step 3"),
+                  result("kid", 0.75, low=0.7, high=0.8, fake="runs/b, step 3"))
     third = write("c", result(value=None, draws=(30.0, 32.0), fake="runs/c, step 4"))
     rows, notes = compare([first, other / "metrics.json", third])
-    assert rows[0] == ["metric", "A: runs/a, step 2", "B: runs/b, step 3", "C: runs/c, step 4", "real", "B - A", "intervals A, B", "C - A", "intervals A, C"]
+    assert rows[0] == ["metric", "A: runs/a, step 2", "B: runs/b, step 3", "C: runs/c, step 4", "real",
+                       "B - A", "intervals A, B", "C - A", "intervals A, C"]
     assert rows[1] == ["swd ↓", "20.00 [18, 22.00]", "23.00 [22.00, 24.00]", "31.00 ± 1.4", "5.000", "+3.000", "overlap", "+11.00", ""]
     assert rows[2] == ["fid ↓", "9.000", "", "", "1.000", "", "", "", ""] and "fid: only in A" in notes
     assert rows[3][5:7] == ["+0.2500", "apart"]
@@ -64,8 +66,8 @@ def test_the_third_is_held_to_the_second_too(write):
 
 
 def test_what_does_not_change_a_value_is_told_and_not_refused(write):
-    first, other = write("a", result()), write("b", result(floor=None, floor_clips=None, libraries="torch 3", precision="bfloat16", real="elsewhere/"))
-    rows, notes = compare([first, other])
+    other = result(floor=None, floor_clips=None, libraries="torch 3", precision="bfloat16", real="elsewhere/")
+    rows, notes = compare([write("a", result()), write("b", other)])
     assert rows[1][1:4] == ["20.00", "20.00", "5.000"]
     assert "not the same libraries: A: torch 2; B: torch 3" in notes and "not the same precision: A: float32; B: bfloat16" in notes
 
@@ -102,8 +104,8 @@ def test_reports_of_other_versions_are_told_in_a_line(write, change, said):
 
 def test_files_that_are_no_report_are_told_in_a_line(write, tmp_path):
     first = write("a", result())
-    for name, content in (("text.json", "no JSON"), ("list.json", "[1]"), ("other.json", '{"metrics": 3}'), ("bytes.json", b"\xff\xfe\x00")):
-        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for name, content in (("text.json", b"no JSON"), ("list.json", b"[1]"), ("other.json", b'{"metrics": 3}'), ("bytes.json", b"\xff\xfe")):
+        (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name}: is no metrics.json of a report"):
             compare([first, tmp_path / name])
     with pytest.raises(UserError, match="holds no measured metric"):

@@ -5,7 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from metrics.kernel import kid, kid_features_to_metric
+import utils.vision  # noqa: F401  torch_fidelity imports torchvision
+from metrics.kernel import kid
+from torch_fidelity.metric_kid import kid_features_to_metric
 
 
 def normal(*shape, seed=0):

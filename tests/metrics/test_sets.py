@@ -89,7 +89,10 @@ def test_what_is_known_of_real_clips_is_not_looked_at_again(tmp_path):
     assert sum(asked) == 32 * 3  # real (one half of the floor too), fake, and the floor's other half
     asked.clear()
     again = measure("a")
-    assert sum(asked) == 32 and again.scores == first.scores and again.floors == first.floors
+    assert sum(asked) == 32
+    for name in ("fid", "kid"):  # memory lies elsewhere, which may change the last bits
+        for side in ("scores", "floors"):
+            assert getattr(again, side)[name].value == pytest.approx(getattr(first, side)[name].value, rel=1e-9)
     for other in (lambda: measure("b"), lambda: measure("a", how=How(32, seed=1)), lambda: measure("a", how=How(32, frames_per_clip=2))):
         asked.clear()
         other()
@@ -125,7 +128,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def test_no_more_than_one_clip_of_each_video_where_videos_are_fewer_than_wanted():
-    found = compare_sets(choose("diversity"), crowd(videos=np.arange(200) // 20), crowd(30), How(64, one_per_video=True))
+    found = compare_sets(choose("diversity"), *(crowd(shift, videos=np.arange(200) // 20) for shift in (0, 30)), How(64, one_per_video=True))
     assert found.clips == 10 and len(set((found.numbers["real"] // 20).tolist())) == 10
     assert found.notes[0] == "10 clips on each side, not 64: there are no more"
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from metrics.collect import Draw
-from metrics.swd import MotionPatches, Patches, laplacian_pyramid, reconstruct, sliced_wasserstein, swd
+from metrics.swd import MotionPatches, Patches, laplacian_pyramid, reconstruct, resampler, sliced_wasserstein, swd
 
 
 def textured(count, height, width, seed, frames=1):
@@ -222,6 +222,15 @@ def test_memory_is_bounded_by_a_uniform_choice_of_clips():
     assert abs(np.mean(kept) - 99.5) < 15  # standard error 4
     score = swd(full, full)
     assert "10 of 200" in score.note
+
+
+@pytest.mark.parametrize("normalise", ["each", "real"])
+def test_chosen_clips_have_the_distance_of_a_set_of_them(normalise):
+    real, fake = collected(textured(60, 32, 32, 1)), collected(blurred(textured(60, 32, 32, 2), 1))
+    at, everything = resampler(real, fake, normalise), torch.arange(60)
+    assert at(everything, everything) == pytest.approx(swd(real, fake, normalise).value, rel=0.25)  # fewer patches, other directions
+    rows = torch.arange(60) // 2
+    assert at(rows, rows) == pytest.approx(swd(real.select(rows), fake.select(rows), normalise).value, rel=0.25)
 
 
 def test_wrong_clips_are_refused():

@@ -97,6 +97,21 @@ def test_the_newest_are_kept_and_latest_follows(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"step_999999", "step_1000000", "latest"}
 
 
+def test_pointers_name_checkpoints_for_flags_too(tmp_path):
+    nets, optimizers = new_training()
+    for step in (5, 10, 15, 20):
+        save(tmp_path, step, nets, optimizers, keep=1, every=1)
+        if step == 10:
+            checkpoint.point(tmp_path, "best", "step_000010")
+    assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_000010", "step_000020"]
+    assert checkpoint.find(tmp_path / "best") == tmp_path / "step_000010"
+    assert checkpoint.find(tmp_path / "latest") == tmp_path / "step_000020"
+    checkpoint.point(tmp_path, "best", "step_000099")
+    assert checkpoint.named(tmp_path, "best") is None
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoint.find(tmp_path / "best")
+
+
 def test_others_may_read_what_the_umask_allows(tmp_path):
     nets, optimizers = new_training()
     before = os.umask(0o027)

@@ -1,4 +1,4 @@
-"""Evaluation beside training: it changes nothing of the training, is gone when training is killed, and is made up for by the same command."""
+"""Evaluation beside training: it changes nothing of the training, ends when that is killed, and is made up for by the same command."""
 
 import base64
 import json
@@ -23,6 +23,11 @@ EVALUATED = ["--eval_every", "5", "--metrics", "swd,swd_color", "--best", "swd_c
 def told(out) -> list[dict]:
     path = out / "evaluations.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def line(step: int) -> str:
+    row = {"step": step, "checkpoint": f"step_{step:06d}", "swd": 1.0, "floors": {}, "better": {"swd": "lower"}}
+    return json.dumps(row) + "\n"
 
 
 def at_work(out) -> list[int]:
@@ -67,7 +72,8 @@ def test_what_evaluate_measured_is_kept(runs):
         report = json.loads((out / "evaluation" / row["checkpoint"] / "metrics.json").read_text())
         assert list(report["metrics"]) == ["swd", "swd_color"] and report["metrics"]["swd"]["protocol"]["fake_clips"] == 16
         for name, metric in report["metrics"].items():
-            assert (row[name], row["floors"][name]) == (metric["score"]["value"], metric["floor"]["value"]) and row[name] > row["floors"][name] > 0
+            assert (row[name], row["floors"][name]) == (metric["score"]["value"], metric["floor"]["value"])
+            assert row[name] > row["floors"][name] > 0
         assert f"evaluation of step {row['step']}: swd {row['swd']:.4g} (real against real {row['floors']['swd']:.4g})" in said
     assert "waiting for the evaluation of step" in said
 
@@ -119,7 +125,7 @@ def test_interrupted_and_killed_in_the_middle(runner, tmp_path):
             assert not at_work(out)
         soon(lambda: not at_work(out))
         assert not told(out) and (out / "checkpoints" / "step_000035").is_dir() and steps_done(out) >= 35
-    (out / "evaluations.jsonl").write_text('{"step": 999, "checkpoint": "step_000999", "swd": 1.0, "floors": {}, "better": {"swd": "lower"}}\n')
+    (out / "evaluations.jsonl").write_text(line(999))
     ended = runner.train("--out", out, *evaluated)
     assert [row["step"] for row in told(out)] == [35]
     assert outcome(out) == outcome(reference)
@@ -128,6 +134,15 @@ def test_interrupted_and_killed_in_the_middle(runner, tmp_path):
     again = runner.train("--out", out, *evaluated)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert "evaluation" not in again.stderr and "waiting for the evaluation of step 35" in ended.stderr
+
+
+def test_lines_of_later_steps_go_though_nothing_is_evaluated_any_more(runner, tmp_path):
+    out, command = tmp_path / "run", [*FP32, "--sample_every", 5]
+    runner.train("--out", out, *command, "--steps", 3)
+    (out / "evaluations.jsonl").write_text(line(2) + line(4))
+    runner.train("--out", out, *command, "--steps", 5)
+    assert [row["step"] for row in told(out)] == [2]
+    assert "swd, step 2 (lower is better)" in (out / "report.html").read_text()
 
 
 def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):

@@ -51,8 +51,9 @@ def test_ends_with_a_starter_that_is_killed(tmp_path, deaf):
 def test_is_the_script_otherwise(tmp_path):
     """Flags, status, and what lies beside it to be imported."""
     (tmp_path / "beside.py").write_text("word = 'found'")
-    (tmp_path / "script.py").write_text("import sys, beside\nif __name__ == '__main__':\n    print(beside.word, sys.argv[1:])\n    sys.exit(3)\n")
-    with subprocess.Popen([sys.executable, ATTACHED, str(tmp_path / "script.py"), "--a=1", "b"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True, cwd="/") as process:
+    script = tmp_path / "script.py"
+    script.write_text("import sys, beside\nif __name__ == '__main__':\n    print(beside.word, sys.argv[1:])\n    sys.exit(3)\n")
+    with subprocess.Popen([sys.executable, ATTACHED, str(script), "--a=1", "b"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          cwd="/") as process:
         assert process.stdout.read() == "found ['--a=1', 'b']\n"
         assert process.wait() == 3
