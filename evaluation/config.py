@@ -48,7 +48,7 @@ class EvaluateConfig:
     clip_frames: int | None = None
     """Frames per clip; the fewest that the metrics need, or a model's own, if not given."""
     one_per_video: bool = False
-    """Draw at most one real clip of each video."""
+    """Draw at most one clip of each video."""
     max_frames_kept: int = 4096
     """swd keeps patches of this many frames at most, a random choice: 75 kB per frame and pyramid level."""
     max_features_kept: int = 10_000

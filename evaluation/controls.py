@@ -45,7 +45,8 @@ def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], network
     dataset = read_clips(config.real, settings)
     real = crowd(config.real, dataset)
     order = torch.from_numpy(numpy_generator(config.seed, "controls").permutation(real.separate))
-    half = min(config.num_samples, len(order) // 2)
+    kept_of_each = (config.max_frames_kept // config.frames_per_clip // 2, config.max_features_kept // 2)  # both halves share a collector
+    half = min(config.num_samples, len(order) // 2, *kept_of_each)
     if half < FEWEST:
         raise UserError(f"--real {config.real}: {len(order)} clips without common frames; controls need {2 * FEWEST}; "
                         f"give more videos, or fewer --clip_frames than {settings['frames']}")

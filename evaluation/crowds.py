@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from data.cache import cache_folder
 from evaluation.about import describe_clips
 from evaluation.config import EvaluateConfig
@@ -55,6 +53,9 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
         if metric.collects in ("patches", "motion_patches"):
             groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
             images[f"{name}.png"] = plots.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
+    if config.draws > 1 and fake.count == found.clips:
+        notes.append(f"{config.draws} draws: there are no other generated clips, so their standard deviation is too small to say how far the "
+                     "value may be off")
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)
 
@@ -62,8 +63,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
 def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> None:
     """A number by a protocol's name has its number of clips, or it is not given."""
     for crowd in (real, fake) if config.protocol else ():
-        most = len(np.unique(crowd.videos)) if config.one_per_video and crowd.videos is not None else crowd.count
-        if most < config.num_samples:
+        if (most := crowd.most(config.one_per_video)) < config.num_samples:
             what = "clips of as many videos" if config.one_per_video else "clips"
             raise UserError(f"--protocol {config.protocol}: needs {config.num_samples} {what}, {crowd.name} has {most}; give more, or "
                             f"measure without --protocol, --metrics {config.metrics}")
@@ -83,5 +83,5 @@ def _enough_clips(config: EvaluateConfig, metrics: dict[str, Metric], real: Crow
 def _settings(config: EvaluateConfig, metric: Metric) -> dict:
     """What else the value depends on."""
     if metric.collects in ("patches", "motion_patches"):
-        return {"max_frames_kept": config.max_frames_kept}
+        return {"max_frames_kept": config.max_frames_kept} | ({"one_per_video": True} if config.one_per_video else {})
     return {"max_features_kept": config.max_features_kept, "one_per_video": config.one_per_video}

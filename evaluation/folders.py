@@ -10,7 +10,7 @@ from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
 from evaluation.config import EvaluateConfig
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, extracted, frames_needed, frames_of, read_clips, resize
+from evaluation.sources import check_clips, crowd, extracted, frames_needed, frames_of, rates, read_clips, resize
 from metrics import pictures, plots, report
 from metrics.intervals import interval_of_mean
 from metrics.pairs import compare_pairs, curves, extremes, find_pairs
@@ -36,7 +36,10 @@ def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], netw
     settings = clip_settings(config, metrics, networks)
     check_clips(metrics, networks, settings, config.real)
     real, fake = (read_clips(path, settings) for path in (config.real, config.fake))
-    return measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake), extracted(settings, real), "none")
+    measured = measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake), extracted(settings, real), "none")
+    if measured:
+        measured.notes += rates(real.fps, fake.fps, settings["frames"])
+    return measured
 
 
 def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measured:

@@ -8,7 +8,7 @@ from torch import Tensor
 from evaluation.config import EvaluateConfig, given
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, extracted, read_clips, resize, stabilized
+from evaluation.sources import check_clips, crowd, extracted, rates, read_clips, resize, stabilized
 from metrics import pictures
 from metrics.prediction import compare_predictions
 from metrics.protocol import to_uint8
@@ -70,6 +70,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     if sets:
         parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels, answers=sampler.wants_video), found,
                                   precision, dataset.classes))
+        if parts[-1]:
+            parts[-1].notes += rates(dataset.fps, sampler.fps, shown)
     return parts
 
 

@@ -36,6 +36,14 @@ def extracted(settings: dict, dataset: VideoDataset) -> dict:
     return settings | {"fps": dataset.fps, "frame_skip": dataset.frame_skip}
 
 
+def rates(real: float, fake: float, frames: int) -> list[str]:
+    """A remark where clips of the two sides do not run at the same rate, to within rounding of time stamps."""
+    if frames < 2 or abs(real - fake) < 0.02 * max(real, fake):
+        return []
+    return [f"real clips have {real:.4g} frames a second, generated ones {fake:.4g}: metrics of motion see this too; --fps or --frame_skip "
+            "change how real clips are read"]
+
+
 def resize(fit: str) -> str:
     """How frames are brought to size, for the protocol."""
     return f"{fit}, area averages down, bicubic up"

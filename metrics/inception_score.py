@@ -27,4 +27,5 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> Score
     found = metric_isc.isc_features_to_metric(logits, splits, rng_seed=seed)
     most, classes = math.ceil(len(logits) / splits), logits.shape[1]
     note = f"at most {most} samples a split for {classes} classes: the score cannot be above {most}" if most < classes else ""
-    return Score(found[metric_isc.KEY_METRIC_ISC_MEAN], {"standard deviation over splits": found[metric_isc.KEY_METRIC_ISC_STD]}, note)
+    parts = {"standard deviation over splits": found[metric_isc.KEY_METRIC_ISC_STD]} if splits > 1 else {}
+    return Score(found[metric_isc.KEY_METRIC_ISC_MEAN], parts, note)

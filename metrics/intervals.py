@@ -18,6 +18,8 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     statistic = metric.resample_one(*sides) if metric.resample_one else statistic_of(metric, *sides)
     found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
+    if not reach:  # a share of none or all, which says little of other clips
+        return None
     return Interval(value - reach, value + reach, found.level, resamples)
 
 

@@ -35,7 +35,8 @@ def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, subset_size: int = 10
         found = metric_kid.kid_features_to_metric(fake, real, kid_subsets=subsets, kid_subset_size=size, rng_seed=seed, verbose=False)
         mean, deviation = found[metric_kid.KEY_METRIC_KID_MEAN], found[metric_kid.KEY_METRIC_KID_STD]
     note = f"subsets of {size} samples, not {subset_size}: there are no more" if size < subset_size else ""
-    return Score(mean, {"standard deviation over subsets": deviation}, note)
+    # Subsets that are all there is have nothing to differ in.
+    return Score(mean, {"standard deviation over subsets": deviation} if size < max(len(real), len(fake)) else {}, note)
 
 
 def _of_subsets(x: Tensor, y: Tensor, subsets: int, size: int, seed: int) -> np.ndarray:

@@ -96,13 +96,14 @@ def _mean_over(values: Tensor, side: Features, of_fake: bool) -> Callable[[Tenso
 
 
 def inception_score(side: Features) -> Score:
-    """How sure a classifier is of each sample and how different it finds them (Salimans et al. 2016), of one crowd."""
-    return inception.inception_score(side.logits().flatten(0, 1))
+    """How sure a classifier is of each sample and how different it finds them (Salimans et al. 2016), of one crowd: over 10 splits of
+    frames; of clips without splits, as TGAN's and TGANv2's programs have it (Saito et al. 2017, arXiv 1611.06624)."""
+    return inception.inception_score(side.logits().flatten(0, 1), 1 if side.network.looks_at == "clips" else 10)
 
 
 def inception_resampler(side: Features) -> Callable[[Tensor], float]:
     """The same of chosen clips."""
-    return lambda rows: inception.inception_score(side.select(rows).logits().flatten(0, 1)).value
+    return lambda rows: inception_score(side.select(rows)).value
 
 
 def _flat(side: Features) -> Tensor:

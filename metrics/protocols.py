@@ -2,8 +2,8 @@
 
 A name is a metric (with its network, if not the usual one), the number of clips, and for clips their length and, if not every
 frame is kept, the frame skip: ``fid10k``, ``kid_random_512``, ``fvd2048_16f``, ``fvd_r3d_18_256_16f_skip2``, ``is_c3d_10k``. All of
-them take seed 0, one frame of each clip for networks of frames, one clip of each video for networks of clips (as in StyleGAN-V's
-protocol, and TGAN's for the Inception score), the training split, crops, and torch-fidelity's resize.
+them take seed 0, one frame of each clip for networks of frames, one clip of each video for distances of clips (as in StyleGAN-V's
+protocol; the Inception score shows real clips beside its own alone and takes any), the training split, crops, and torch-fidelity's resize.
 """
 
 import re
@@ -30,5 +30,5 @@ def named_protocol(name: str) -> dict:
         raise UserError(f"--protocol {name}: looks at single frames; leave the length of clips out")
     frames = int(match["frames"] or CLIP_LENGTH) if clips else None
     fixed = {"metrics": metric.name, "num_samples": count * (1000 if match["thousands"] else 1), "frame_skip": int(match["skip"] or 1),
-             "frames_per_clip": 1, "one_per_video": clips, "split": "train", "seed": 0, "fit": "crop", "network_resize": "tf1"}
+             "frames_per_clip": 1, "one_per_video": clips and metric.kind == "sets", "split": "train", "seed": 0, "fit": "crop", "network_resize": "tf1"}
     return fixed | ({"clip_frames": frames} if clips else {})

@@ -88,7 +88,7 @@ METRICS = {
     "coverage": _features(of_features.coverage, "higher", fewest=6, summary="share of real neighbourhoods that hold a generated frame",
                           definition="metrics.precision_recall 1, 5 nearest neighbours",
                           resample_one=of_features.share_resampler("coverage")),
-    "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits",
+    "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score", "torch-fidelity's, 10 splits of frames, 1 of clips",
                  fewest=10, collects="features", network="inception", resample=of_features.inception_resampler),
     "fvd": _features(of_features.frechet, "lower", fewest=2, summary="Frechet distance of clips' features",
                      definition="metrics.frechet 1", resample=of_features.frechet_resampler, network="i3d", looks_at="clips"),

@@ -43,6 +43,10 @@ class Crowd:
     labels: Callable[[Tensor], Tensor] | None = None
     answers: bool = False
 
+    def most(self, one_per_video: bool) -> float:
+        """How many clips can be drawn."""
+        return len(np.unique(self.videos)) if one_per_video and self.videos is not None else self.count
+
 
 @dataclass(frozen=True)
 class How:
@@ -95,7 +99,7 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
 
     ``networks``: what the metrics need, by :attr:`Metric.needs`. ``shelf``: where what is known of real clips is kept. Several processes
     share the looking; the first of them gets the result, the others None. """
-    count = int(min(how.num_samples, real.count, fake.count))
+    count = int(min([how.num_samples, *(crowd.most(how.one_per_video) for crowd in (real, fake))]))
     chosen, floor = draw_clips(real, count, how.seed, how.one_per_video)
     if not how.floor:
         floor = None
@@ -137,8 +141,12 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
     if not floor and how.floor:
         result.notes.append("too few real clips to compare reals with reals")
     elif floor and len(floor[0]) < count:
-        result.notes.append(f"real vs real with {len(floor[0])} clips a side, not {count}, which makes it larger: too few "
+        result.notes.append(f"real vs real with {len(floor[0])} clips a side, not {count}, which makes distances larger: too few "
                             f"real clips without common frames")
+    for side, crowd in (("real", real), ("fake", fake)):
+        if how.resamples and crowd.separate is not None and len(crowd.separate) < count:
+            result.notes.append(f"{count} {side} clips, of which only {len(crowd.separate)} without common frames: the 95% intervals take "
+                                "all of them for independent and are too narrow")
     return result
 
 

@@ -30,8 +30,8 @@ def test_distances_of_random_features_with_intervals_and_floors(folders, tmp_pat
     found = written["metrics"]
     assert found["fid_random"]["score"]["value"] > found["fid_random"]["floor"]["value"] > 0
     for name in found:
-        low, high = (found[name]["interval"][side] for side in ("low", "high"))
-        assert low <= found[name]["score"]["value"] <= high
+        interval, value = found[name]["interval"], found[name]["score"]["value"]
+        assert interval["low"] <= value <= interval["high"] if interval else name in ("precision_random", "recall_random") and value in (0, 1)
         assert found[name]["protocol"]["real_content"]
     assert found["fid_random"]["protocol"]["weights"].startswith("random ") and ", frames," in found["fid_random"]["protocol"]["weights"]
     assert ", clips," in found["fvd_random"]["protocol"]["weights"]
@@ -52,6 +52,13 @@ def test_repeated_draws(folders, tmp_path, capsys):
     found = measured(folders, tmp_path, "--metrics", "fid_random", "--draws", "3")["metrics"]["fid_random"]
     assert len(found["draws"]) == 3 and found["draws"][0] == found["score"]["value"] and len(set(found["draws"])) > 1
     assert "mean of 3 draws" in capsys.readouterr().out
+    notes = measured(folders, tmp_path, "--metrics", "swd", "--draws", "2", "--num_samples", "999")["notes"]
+    assert any(note.startswith("2 draws: there are no other generated clips") for note in notes)
+
+
+def test_what_is_drawn_is_part_of_every_protocol(folders, tmp_path):
+    settings = [measured(folders, tmp_path, "--metrics", "swd", *flags)["metrics"]["swd"]["protocol"]["settings"] for flags in ([], ["--one_per_video"])]
+    assert settings[0] != settings[1]
 
 
 def test_a_named_protocol_is_kept_and_another_number_of_clips_refused(folders, tmp_path):
@@ -147,3 +154,11 @@ def test_controls_of_shares_say_what_chance_says_of_undamaged_clips(tmp_path):
     seen = {row[0]: row[-1] for row in rows}
     assert seen["reversed"] == "-" and "recall_random" in seen["mode drop"]
     assert any(note.startswith("diversity: how far") for note in written["notes"])
+
+
+def test_controls_use_no_more_clips_than_are_kept(tmp_path):
+    for number in range(24):
+        write_video(tmp_path / "real" / f"{number}.mp4", scene(number, frames=8, height=16, width=16), 24)
+    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd", "--clip_frames", "4", "--max_frames_kept", "41", "--output",
+                   str(tmp_path / "report")])
+    assert values_of(tmp_path / "report")["metrics"]["swd"]["protocol"]["real_clips"] == 20

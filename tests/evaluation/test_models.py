@@ -53,3 +53,9 @@ def test_classes_meet_by_name(measured):
     header, *rows = measured("--metrics", "fid_random", classes=("cat", "hen"))["tables"]["by class"]
     assert header == ["class", "clips", "fid_random"]
     assert [row[0] for row in rows] == ["cat", "hen"] and all(float(row[2]) < 0.1 for row in rows)
+
+
+def test_rates_that_differ_are_told(measured):
+    assert not any("frames a second" in note for note in measured("--metrics", "diversity", classes=("cat",))["notes"])
+    (told,) = [note for note in measured("--metrics", "diversity", "--frame_skip", "2", classes=("cat",))["notes"] if "frames a second" in note]
+    assert told.startswith("real clips have 12 frames a second, generated ones 24")

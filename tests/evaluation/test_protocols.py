@@ -14,7 +14,7 @@ from utils.errors import UserError
 def test_a_name_says_everything(name, metric, count, frames, skip):
     fixed = named_protocol(name)
     assert (fixed["metrics"], fixed["num_samples"], fixed.get("clip_frames"), fixed["frame_skip"]) == (metric, count, frames, skip)
-    assert fixed["one_per_video"] == (frames is not None) and fixed["seed"] == 0 and fixed["split"] == "train"
+    assert fixed["one_per_video"] == (frames is not None and metric != "is_c3d") and fixed["seed"] == 0 and fixed["split"] == "train"
 
 
 @pytest.mark.parametrize("name, message", [("fid", "number of clips"), ("fid0", "number of clips"), ("nothing10k", "unknown nothing"),

@@ -125,3 +125,30 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
     peaks = [float(subprocess.run([sys.executable, "-c", script, str(total)], capture_output=True, text=True, check=True).stdout) for total in (2000, 100_000)]
     assert peaks[1] < peaks[0] + 20  # MiB; a hundred thousand frames of 8x8 alone are 18, their features 25
+
+
+def test_no_more_than_one_clip_of_each_video_where_videos_are_fewer_than_wanted():
+    found = compare_sets(choose("diversity"), *(crowd(shift, videos=np.arange(200) // 20) for shift in (0, 30)), How(64, one_per_video=True))
+    assert found.clips == 10 and len(set((found.numbers["real"] // 20).tolist())) == 10
+    assert found.notes[0] == "10 clips on each side, not 64: there are no more"
+
+
+def test_intervals_of_clips_that_share_frames_are_called_too_narrow():
+    sharing = crowd(30)
+    sharing.separate = sharing.separate[::10]
+    of = lambda fake, wanted: [note for note in compare_sets(choose("diversity"), crowd(), fake, How(wanted, resamples=4)).notes if "narrow" in note]
+    assert of(crowd(30), 40) == of(sharing, 20) == []
+    (told,) = of(sharing, 40)
+    assert told.startswith("40 fake clips, of which only 20 without common frames")
+
+
+def test_a_share_of_none_has_no_interval_of_no_width():
+    found = compare_sets(choose("precision"), crowd(), crowd(100), How(32, resamples=8), NETWORKS)
+    assert found.scores["precision"].value == 0 and found.intervals["precision"] is None
+
+
+def test_the_inception_score_of_clips_has_no_splits():
+    clips = Network("means", "means 1", "clips", 1, lambda clips: MEANS.function(clips[:, 0]))
+    scores = {name: compare_sets(choose(name), crowd(), crowd(30), How(64), {choose(name)[name].needs: network}).scores[name]
+              for name, network in (("is", MEANS), ("is_c3d", clips))}
+    assert "standard deviation over splits" in scores["is"].parts and scores["is_c3d"].parts == {}
