@@ -1,5 +1,6 @@
 """Intervals of metrics of crowds, by resampling the clips that were measured."""
 
+import math
 from collections.abc import Callable
 
 from metrics.collect import Collector
@@ -15,6 +16,8 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     statistic = metric.resample_one(*sides) if metric.resample_one else statistic_of(metric, *sides)
     found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
+    if not math.isfinite(reach):  # a resample of few clips may hold one of them alone, which has no diversity
+        return None
     return Interval(value - reach, value + reach, found.level, resamples)
 
 
