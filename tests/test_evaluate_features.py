@@ -117,3 +117,10 @@ def test_results_of_different_protocols_do_not_compare(folders, tmp_path, capsys
     (tmp_path / "d.json").write_text(json.dumps([1]))
     with pytest.raises(UserError, match="d.json"):
         evaluate.main(["--compare", f"{tmp_path}/a,{tmp_path}/d.json"])
+
+
+def test_the_run_of_own_is_called_by_its_flag(run, tmp_path):
+    with pytest.raises(UserError, match="--weights own=.*nowhere: there is no such run"):
+        evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={tmp_path}/nowhere", "--output", str(tmp_path)])
+    with pytest.raises(UserError, match="--protocol fid_random_4_skip1 is the one"):
+        evaluate.main(["--checkpoint", str(run), "--protocol", "fid_random_4_skip2", "--output", str(tmp_path)])
