@@ -48,8 +48,10 @@ def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], network
     # Both halves are split anew again and again, so details of all their clips must be kept.
     collected = {metric.collects for metric in metrics.values()}
     limits = [("--num_samples", config.num_samples)]
-    limits += [("--max_features_kept", config.max_features_kept // 2)] if "features" in collected else []
-    limits += [("--max_frames_kept", config.max_frames_kept // config.frames_per_clip // 2)] if collected & {"patches", "motion_patches"} else []
+    if "features" in collected:
+        limits.append(("--max_features_kept", config.max_features_kept // 2))
+    if collected & {"patches", "motion_patches"}:
+        limits.append(("--max_frames_kept", config.max_frames_kept // config.frames_per_clip // 2))
     flag, most = min(limits, key=lambda limit: limit[1])
     half = min(most, len(order) // 2)
     if most < FEWEST:
