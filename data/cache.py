@@ -33,7 +33,8 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
         trial = temporary_beside(folder / "frames" / "trial")
         trial.touch()
         trial.unlink()
-        _sweep(folder / "frames")
+        for part in ("frames", "features"):
+            _sweep(folder / part)
     except OSError as error:
         raise UserError(f"the frame cache {folder} cannot be written ({error.strerror}); choose another with --cache_dir "
                         "or $VIDGAN_CACHE") from None

@@ -20,6 +20,8 @@ def is_interlaced(path: Path) -> bool:
     try:
         with av.open(str(path), options=_LOCAL) as container:
             stream = container.streams.video[0]
+            if not stream.codec_context:  # no decoder takes it
+                return False
             if stream.codec_context.field_order not in _PROGRESSIVE:
                 return True
             return any(frame.interlaced_frame for frame in islice(container.decode(stream), _LOOK))

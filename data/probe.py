@@ -60,6 +60,9 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
         return
     stream = container.streams.video[0]
     codec = stream.codec_context
+    if not codec:
+        health.fail("broken", "its pictures are in no known coding")
+        return
     codec.thread_count = 1
     health.codec, health.header_frames = codec.name, stream.frames
     health.width, health.height = codec.width, codec.height

@@ -82,6 +82,9 @@ class EvaluateConfig:
 
     def check(self) -> "EvaluateConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself, with what `protocol` fixes filled in."""
+        for item in fields(self):
+            if getattr(self, item.name) == "":
+                raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
         if self.protocol:
             self._apply_protocol()
         counts = given(self, "num_samples", "draws", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept",
@@ -119,6 +122,8 @@ class EvaluateConfig:
             raise UserError("--data goes with --checkpoint; for two folders give --real and --fake")
 
     def _apply_protocol(self) -> None:
+        if self.fps is not None:
+            raise UserError(f"--fps {self.fps:g}: --protocol {self.protocol} fixes --frame_skip instead; leave one of the two out")
         defaults = {item.name: item.default for item in fields(self)}
         for name, value in named_protocol(self.protocol).items():
             own = getattr(self, name)

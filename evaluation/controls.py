@@ -42,11 +42,20 @@ def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], network
     settings = clip_settings(config, metrics, networks)
     settings["frames"] = config.clip_frames or max(CLIP_FRAMES, settings["frames"])
     check_clips(metrics, networks, settings, config.real)
-    dataset = read_clips(config.real, settings)
+    dataset = read_clips(config.real, settings, "--real")
     real = crowd(config.real, dataset)
     order = torch.from_numpy(numpy_generator(config.seed, "controls").permutation(real.separate))
-    kept_of_each = (config.max_frames_kept // config.frames_per_clip // 2, config.max_features_kept // 2)  # both halves share a collector
-    half = min(config.num_samples, len(order) // 2, *kept_of_each)
+    # Both halves are split anew again and again, so details of all their clips must be kept.
+    collected = {metric.collects for metric in metrics.values()}
+    limits = [("--num_samples", config.num_samples)]
+    if "features" in collected:
+        limits.append(("--max_features_kept", config.max_features_kept // 2))
+    if collected & {"patches", "motion_patches"}:
+        limits.append(("--max_frames_kept", config.max_frames_kept // config.frames_per_clip // 2))
+    flag, most = min(limits, key=lambda limit: limit[1])
+    half = min(most, len(order) // 2)
+    if most < FEWEST:
+        raise UserError(f"{flag}: leaves {most} clips in each half; controls need {FEWEST}; raise it")
     if half < FEWEST:
         raise UserError(f"--real {config.real}: {len(order)} clips without common frames; controls need {2 * FEWEST}; "
                         f"give more videos, or fewer --clip_frames than {settings['frames']}")

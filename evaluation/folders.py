@@ -7,16 +7,18 @@ import numpy as np
 
 from data.decode import fit_frame
 from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
+from data.synthetic import is_synthetic
 from evaluation.config import EvaluateConfig
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, extracted, frames_needed, frames_of, rates, read_clips, resize
+from evaluation.sources import check_clips, crowd, extracted, flags_of_evaluate, frames_needed, frames_of, rates, read_clips, resize
 from metrics import pictures, plots, report
 from metrics.intervals import interval_of_mean
 from metrics.pairs import compare_pairs, curves, extremes, find_pairs
 from metrics.pixel import average
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
+from utils.errors import UserError
 from utils.progress import Progress
 
 
@@ -25,7 +27,10 @@ def clip_settings(config: EvaluateConfig, metrics: dict[str, Metric], networks: 
     split = config.split or "all"
     height, width = config.height, config.width
     if height is None:
-        height, width = next(frames_of(Path(find_sources(config.real, split).sources[0].path), 1, None)).shape[:2]
+        if is_synthetic(config.real):
+            raise UserError(f"--real {config.real}: is drawn at any size; give --height and --width")
+        with flags_of_evaluate("--real"):
+            height, width = next(frames_of(Path(find_sources(config.real, split).sources[0].path), 1, None)).shape[:2]
     frames = config.clip_frames or max(frames_needed(metric, networks) for metric in metrics.values())
     return {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
             "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
@@ -35,7 +40,7 @@ def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], netw
     """--real and --fake as crowds of clips."""
     settings = clip_settings(config, metrics, networks)
     check_clips(metrics, networks, settings, config.real)
-    real, fake = (read_clips(path, settings) for path in (config.real, config.fake))
+    real, fake = (read_clips(path, settings, flag) for flag, path in (("--real", config.real), ("--fake", config.fake)))
     measured = measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake), extracted(settings, real), "none")
     if measured:
         measured.notes += rates(real.fps, fake.fps, settings["frames"])

@@ -63,7 +63,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     found = extracted(settings | {"frames": shown}, dataset)
     parts = []
     if pairs:
-        predict = lambda clips: answer(clips, sampler.latents(len(clips), config.seed))
+        predict = lambda clips: answer(clips, sampler.latents(len(clips), config.seed))[:, :shown]
         parts.append(_measure_predictions(config, pairs, real, name, predict, found, precision))
         if config.data is None and settings["split"] == trained.split:
             parts[-1].notes.append("predicted: videos that the model was trained on; --data names others")
@@ -80,7 +80,7 @@ def _check_rate(config: EvaluateConfig, sampler: Sampler) -> None:
     trained = sampler.config
     if config.protocol and (trained.fps or trained.frame_skip != config.frame_skip):
         how = f"{trained.fps:g} frames a second" if trained.fps else f"frame_skip {trained.frame_skip}"
-        hint = "" if trained.fps else f"; --protocol {config.protocol}_skip{trained.frame_skip} is the one for it"
+        hint = "" if trained.fps else f"; --protocol {config.protocol.partition('_skip')[0]}_skip{trained.frame_skip} is the one for it"
         raise UserError(f"--protocol {config.protocol}: has frame_skip {config.frame_skip}, the model was trained with {how}{hint}")
 
 

@@ -15,7 +15,10 @@ from utils.errors import UserError
 
 def own_network(run: str, device: str) -> Network:
     """The discriminator of the run or checkpoint ``run``. It takes clips of the size it was trained on. UserError if the run has none."""
-    sampler = load_sampler(run, device, "fp32")
+    try:
+        sampler = load_sampler(run, device, "fp32")
+    except UserError as error:
+        raise UserError(str(error).replace("--checkpoint ", "--weights own=", 1)) from None
     net = sampler.nets.get("discriminator")
     if net is None:
         raise UserError(f"--weights own={run}: a {sampler.family} has no discriminator whose features could be taken")

@@ -1,6 +1,7 @@
 """Clips on disk as crowds, and what a protocol says of how they came to be."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,21 @@ from utils import distributed
 from utils.errors import UserError
 
 
-def read_clips(source: str, settings: dict) -> VideoDataset:
+@contextmanager
+def flags_of_evaluate(flag: str):
+    """What data/ says of --data and --frames, said of ``flag`` and --clip_frames."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("--data ", f"{flag} ", 1).replace("--frames", "--clip_frames")) from None
+
+
+def read_clips(source: str, settings: dict, flag: str = "--data") -> VideoDataset:
     """``source`` extracted with ``settings``; where several processes work together the first one does it for all."""
     for turn in (True, False):
         if distributed.is_main() == turn:
-            dataset = VideoDataset(source, **settings, quiet=not distributed.is_main())
+            with flags_of_evaluate(flag):
+                dataset = VideoDataset(source, **settings, quiet=not distributed.is_main())
         distributed.barrier()
     return dataset
 

@@ -1,5 +1,6 @@
 """Intervals of metrics, by resampling the clips or films that were measured."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,7 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     statistic = metric.resample_one(*sides) if metric.resample_one else statistic_of(metric, *sides)
     found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
-    if not reach:  # a share of none or all, which says little of other clips
+    if not reach or not math.isfinite(reach):  # a share of none or all, or a resample of one clip alone: neither says much of others
         return None
     return Interval(value - reach, value + reach, found.level, resamples)
 

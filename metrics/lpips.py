@@ -6,6 +6,7 @@ torchvision's, from a file of the user's: nothing is downloaded, and reading it 
 authors' package: features are divided by sqrt(1e-8 + sum of squares) and not by 1e-10 + sqrt(sum of squares), which
 matters only where a network sees next to nothing. """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -87,7 +88,8 @@ def _backbone(weights: str | Path | None, net: str) -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Tensor]:
     with open(path, "rb") as file:
         safetensors = file.read(9)[8:] == b"{"  # a length of 8 bytes, then JSON
-    return load_file(path) if safetensors else torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # of what it then refuses
+        return load_file(path) if safetensors else torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _advice(net: str) -> str:

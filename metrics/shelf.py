@@ -1,12 +1,14 @@
 """What is known of real clips, kept by content: the same clips seen by the same network need not be looked at again."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from utils import distributed
+from utils.errors import UserError
 from utils.files import allow_all, atomic_file
 
 
@@ -30,8 +32,8 @@ class Shelf:
         return distributed.from_main(set(found))
 
     def save(self, name: str, collector) -> None:
-        """Keep what ``collector`` holds."""
-        with atomic_file(self._path(name)) as temporary:
+        """Keep what ``collector`` holds; if there is no room for it, it is looked at again another time, and nothing else is lost."""
+        with suppress(OSError, SafetensorError, UserError), atomic_file(self._path(name)) as temporary:
             save_file({key: tensor.contiguous() for key, tensor in collector.state().items()}, temporary)
             allow_all(temporary)
 

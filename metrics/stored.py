@@ -42,7 +42,17 @@ def read_report(path: Path) -> Report:
                 Interval(**item["interval"]) if item.get("interval") else None, item.get("draws", []))
         except (KeyError, TypeError) as error:
             raise UserError(f"{where}: cannot be read, written by another version ({error}); measure it again") from None
+        _check_values(where, report.results[name])
     return report
+
+
+def _check_values(where: str, result: Result) -> None:
+    """A file that somebody edited."""
+    numbers = [side.value for side in (result.score, result.floor) if side and side.value is not None]
+    numbers += [result.interval.low, result.interval.high] if result.interval else []
+    numbers += [draw for draw in result.draws if draw is not None] if isinstance(result.draws, list) else [result.draws]
+    if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(result.protocol.fake, str):
+        raise UserError(f"{where}: holds values that are no numbers; measure it again")
 
 
 def _check_complete(where: str, protocol: dict) -> None:

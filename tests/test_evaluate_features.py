@@ -162,3 +162,10 @@ def test_controls_use_no_more_clips_than_are_kept(tmp_path):
     evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd", "--clip_frames", "4", "--max_frames_kept", "41", "--output",
                    str(tmp_path / "report")])
     assert values_of(tmp_path / "report")["metrics"]["swd"]["protocol"]["real_clips"] == 20
+
+
+def test_the_run_of_own_is_called_by_its_flag(run, tmp_path):
+    with pytest.raises(UserError, match="--weights own=.*nowhere: there is no such run"):
+        evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={tmp_path}/nowhere", "--output", str(tmp_path)])
+    with pytest.raises(UserError, match="--protocol fid_random_4_skip1 is the one"):
+        evaluate.main(["--checkpoint", str(run), "--protocol", "fid_random_4_skip2", "--output", str(tmp_path)])

@@ -156,6 +156,12 @@ def test_predictions_are_measured_beside_standing_still(runs, tmp_path, capsys):
     assert other["metrics"]["psnr"]["score"] != found["psnr"]["score"] and not any("trained on" in note for note in other["notes"])
 
 
+def test_shorter_clips_are_predicted_too(runs, tmp_path):
+    evaluate.main(["--checkpoint", str(runs / "vgan_conditional"), "--metrics", "psnr", "--num_samples", "4", "--clip_frames", "2", "--device", "cpu",
+                   "--output", str(tmp_path)])
+    assert measured(tmp_path)["metrics"]["psnr"]["protocol"]["clip_frames"] == 4
+
+
 def test_pairs_mean_nothing_for_films_from_noise(runs, tmp_path):
     with pytest.raises(UserError, match="made from noise"):
         evaluate.main(["--checkpoint", str(runs / "vgan"), "--metrics", "psnr", "--output", str(tmp_path)])

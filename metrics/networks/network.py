@@ -104,7 +104,10 @@ def wrap(name: str, identity: str, function: Callable[[Tensor], Tensor | dict[st
             for part in videos.split(_AT_ONCE[looks_at]):
                 found = function(part.to(device))
                 parts.append(found if isinstance(found, dict) else {"features": found})
-        return {key: torch.cat([part[key].float().cpu() for part in parts]) for key in parts[0]}
+        joined = {key: torch.cat([part[key].float().cpu() for part in parts]) for key in parts[0]}
+        if not all(torch.isfinite(values).all() for values in joined.values()):
+            raise UserError(f"the network {identity}: gives values that are not finite; give other weights, or another network")
+        return joined
     return Network(name, identity, looks_at, needs_frames, guarded)
 
 

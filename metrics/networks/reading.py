@@ -5,6 +5,7 @@ tensors and plain containers. TorchScript is the exception: it is a program, run
 exist in no other form take one, and only a file that the user named or put into the folder of weights.
 """
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def read_tensors(name: str, path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what it then refuses
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise UserError(f"{_what(name, path)}: not a safetensors file ({error}); give the file as published") from None
     except Exception as error:  # whatever the reader stumbles over: the file is not what it should be

@@ -45,7 +45,7 @@ def _run(name: str, path: Path, net: torch.jit.ScriptModule, inputs: Tensor, **o
     except (RuntimeError, torch.jit.Error) as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"{asked} the network stops: {reason[:160]}; give one that takes such videos") from None
-    if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(inputs):
+    if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(inputs) or not found.shape[1]:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise UserError(f"{asked} the network returns {shape}, not ({len(inputs)}, features); give one that does")
     return found.float()

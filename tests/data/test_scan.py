@@ -10,12 +10,14 @@ import pytest
 from data.cuts import thumbnail
 from data.dataset import VideoDataset
 from data.decode import read_frames
+from data.interlaced import is_interlaced
 from data.layouts import find_sources
 from data.pool import WorkerPool
 from data.scan import main, scan
 from tests.conftest import ROOT
 from tests.data.films import moving, numbered, rotate_tag, write_film
 from utils.errors import UserError
+from utils.video import write_video
 
 
 def report_of(videos, **options):
@@ -137,6 +139,18 @@ def test_truncations_and_bit_flips_leave_clean_frames_only(clips, tmp_path):
         strange += sum(np.abs(clean[place] - frame).max() > 24 for place, frame in zip(nearest, used))
         total += len(used)
     assert total > 500 and strange <= 0.02 * total  # a decoder cannot notice every flip
+
+
+def test_a_film_cut_before_it_says_its_coding_is_broken_and_no_crash(tmp_path):
+    write_video(tmp_path / "whole.mp4", moving(8), 24)
+    data = (tmp_path / "whole.mp4").read_bytes()
+    start = data.index(b"stsd")
+    for place in range(start - 100, start + 300, 25):
+        (tmp_path / f"{place}.mp4").write_bytes(data[:place])
+    videos = report_of(tmp_path)
+    assert videos.pop("whole.mp4").status == "ok" and {video.status for video in videos.values()} <= {"broken", "not a video"}
+    assert any("no known coding" in video.faults[0] for video in videos.values())
+    assert not any(is_interlaced(tmp_path / path) for path in videos)
 
 
 def test_real_clips_are_usable(clips):

@@ -28,7 +28,8 @@ def measured(films, tmp_path, *flags, folder="eight"):
 
 
 @pytest.mark.parametrize("name, fewest", [("fid_random", 2), ("kid_random", 2), ("precision_random", 4), ("recall_random", 4),
-                                          ("density_random", 6), ("coverage_random", 6), ("fvd_random", 2), ("kvd_random", 2), ("diversity", 2)])
+                                          ("density_random", 6), ("coverage_random", 6), ("fvd_random", 2), ("kvd_random", 2),
+                                          ("diversity", 2)])
 def test_too_few_clips_are_refused_and_enough_are_measured(films, tmp_path, name, fewest):
     with pytest.raises(UserError, match=f"--metrics {name}: needs {fewest} clips.*--num_samples {fewest - 1} "):
         measured(films, tmp_path, "--metrics", name, "--num_samples", str(fewest - 1))

@@ -116,3 +116,13 @@ def test_files_that_are_no_report_are_told_in_a_line(write, tmp_path):
         compare([first, write("fid", result("fid"))])
     with pytest.raises(UserError, match="takes 2 to 26 reports"):
         compare([first])
+
+
+@pytest.mark.parametrize("change", [lambda swd: swd["score"].update(value="many"), lambda swd: swd.update(draws=["a", "b"]),
+                                    lambda swd: swd.update(draws=None),
+                                    lambda swd: swd["interval"].update(low=None), lambda swd: swd["protocol"].update(fake=None)])
+def test_values_that_are_no_numbers_are_told_in_a_line(write, change):
+    first, second = write("a", result(low=18.0, high=22.0)), write("b", result(low=18.0, high=22.0))
+    edit(second, change)
+    with pytest.raises(UserError, match="b/metrics.json: swd: holds values that are no numbers"):
+        compare([first, second])

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from metrics.intervals import interval_of_mean
+from metrics.diversity import Diversity
+from metrics.intervals import interval, interval_of_mean
+from metrics.registry import choose
 
 
 def test_whole_films_are_resampled():
@@ -23,3 +25,10 @@ def test_equal_frames_are_left_out_and_one_film_has_none():
     found = interval_of_mean(values, ["a", "a", "b", "c"], 50, 0)
     assert found.low < 32 < found.high and torch.isfinite(torch.tensor(found.high))
     assert interval_of_mean(values, ["a"] * 4, 50, 0) is None and interval_of_mean(values, ["a", "b", "b", "b"], 0, 0) is None
+
+
+def test_a_resample_of_one_clip_alone_leaves_no_interval_and_no_nan():
+    side = Diversity()
+    side.add(side.look(torch.randint(0, 255, (2, 1, 32, 32, 3), dtype=torch.uint8), 0))
+    (metric,) = choose("diversity").values()
+    assert interval(metric, side, side, side.value, resamples=20, seed=0) is None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from metrics.lpips import lpips
 from metrics.networks import fixed
 from metrics.networks.network import KINDS, load_network, wrap
 from metrics.networks.penultimate import penultimate
@@ -135,6 +136,25 @@ def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path, monkeypatch):
             read_tensors("inception", tmp_path / name)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "went off").exists()
+
+
+def test_a_refused_file_is_one_line_without_warnings(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setenv("BOMB", str(tmp_path / "went off"))
+    (tmp_path / "protocol4.pth").write_bytes(pickle.dumps(Bomb(), protocol=4))
+    torch.jit.script(nn.Linear(2, 3)).save(tmp_path / "script.pt")
+    recwarn.clear()
+    for name in ("protocol4.pth", "script.pt"):
+        with pytest.raises(UserError, match=name):
+            read_tensors("inception", tmp_path / name)
+        with pytest.raises(UserError, match=name):
+            lpips(tmp_path / name)
+    assert not list(recwarn)
+
+
+def test_features_that_are_not_finite_are_the_weights_fault():
+    network = wrap("mine", "mine 1234", lambda frames: torch.full((len(frames), 2), torch.nan), "frames")
+    with pytest.raises(UserError, match="network mine 1234: gives values that are not finite"):
+        network.function(torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
 
 
 def test_files_of_something_else_are_refused(tmp_path):
