@@ -19,13 +19,29 @@ def test_numbers_that_are_not_finite_become_null_however_deep():
 
 def test_metrics_are_chosen_by_name_once_each_in_the_order_asked():
     assert list(choose(" SWD, psnr,swd ")) == ["swd", "psnr"]
-    with pytest.raises(UserError, match="fid, kid; known are psnr, ssim, swd"):
-        choose("fid,psnr,kid")
+    assert [metric.name for metric in choose("fid,fid_random,is_c3d").values()] == ["fid", "fid_random", "is_c3d"]
+    with pytest.raises(UserError, match="unknown fod; known are psnr, ssim, ms_ssim"):
+        choose("fid,psnr,fod")
+
+
+@pytest.mark.parametrize("name, needs", [("fid", ("inception", "frames")), ("fid_random", ("random", "frames")), ("fvd_random", ("random", "clips")),
+                                         ("fvd_r3d_18", ("r3d_18", "clips")), ("kid_script", ("script", "frames")),
+                                         ("is_c3d", ("c3d", "clips")), ("precision_own", ("own", "clips"))])
+def test_a_network_may_follow_the_name(name, needs):
+    (metric,) = choose(name).values()
+    assert metric.needs == needs and metric.name == name
+
+
+@pytest.mark.parametrize("name, message", [("fid_i3d", "ask for fvd_i3d"), ("fvd_inception", "ask for fid_inception"),
+                                           ("is_random", "does not classify"), ("swd_random", "unknown swd_random")])
+def test_networks_that_do_not_fit_are_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        choose(name)
 
 
 def test_every_metric_on_sets_names_something_that_is_collected():
     for metric in METRICS.values():
-        assert (metric.collects in COLLECTORS) == (metric.kind == "sets")
+        assert (metric.collects in COLLECTORS) == (metric.kind != "pairs")
 
 
 @pytest.mark.parametrize("value, text", [(None, "infinite"), (0.83551, "0.8355"), (1.0, "1.000"), (1234.5, "1234"), (23456.7, "23457"), (1.2e-5, "1.200e-05"), (float("inf"), "infinite"), (7, "7"), (0.0, "0.000")])
