@@ -82,7 +82,7 @@ def test_a_network_of_our_own_can_be_wrapped():
     assert wanted.requires_grad and not found.requires_grad and network.identity == "mine 1"
 
 
-def test_penultimate_is_what_went_into_the_last_linear_that_ran():
+def test_penultimate_is_what_went_into_the_last_layer_that_ran():
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -96,8 +96,11 @@ def test_penultimate_is_what_went_into_the_last_linear_that_ran():
     torch.testing.assert_close(features, net.first(x).tanh() * 2)
     torch.testing.assert_close(output, net(x, 2.0))
     assert not any(part._forward_pre_hooks for part in net.modules()), "no hook stays behind"
-    with pytest.raises(ValueError, match="Conv2d runs no nn.Linear"):
-        penultimate(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 2, 2))
+    convolutions = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 1, 2))
+    pictures = torch.randn(5, 3, 2, 2)
+    torch.testing.assert_close(penultimate(convolutions, pictures)[0], convolutions[:2](pictures).flatten(1))
+    with pytest.raises(ValueError, match="ReLU runs no such layer"):
+        penultimate(nn.ReLU(), torch.zeros(1, 3))
 
 
 def test_what_is_not_video_is_an_error_of_the_caller():
@@ -119,7 +122,7 @@ def test_requests_that_cannot_be_met_say_what_can():
 
 
 def test_every_network_knows_where_its_weights_are_published():
-    assert {file for kind in KINDS.values() for file in kind.files} == set(SOURCES)
+    assert {file for kind in KINDS.values() for file in kind.files} | {"lpips"} == set(SOURCES)
 
 
 class Bomb:
