@@ -1,10 +1,10 @@
 """The shelf of what is known of real clips, on a disk that is full or that a killed run has left half-written."""
 
 import os
-import resource
+import subprocess
+import sys
 import time
 
-import pytest
 import torch
 
 from data.cache import cache_folder
@@ -24,18 +24,21 @@ class Held:
         self.values = state["values"]
 
 
-@pytest.fixture
-def full_disk():
-    """Writes fail after 1000 bytes of a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_costs_no_measurement_and_leaves_nothing_half_written(full_disk, tmp_path):
-    Shelf(tmp_path).save("much", Held(torch.zeros(10_000)))
-    assert not list(tmp_path.iterdir()) and not Shelf(tmp_path).restore({"much": Held()})
+def test_a_full_disk_costs_no_measurement_and_leaves_nothing_half_written(tmp_path):
+    script = """
+import resource, sys
+from pathlib import Path
+import torch
+from metrics.shelf import Shelf
+from tests.metrics.test_shelf import Held
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))  # writes fail after 1000 bytes of a file
+Shelf(folder).save("much", Held(torch.zeros(10_000)))
+assert not list(folder.iterdir()) and not Shelf(folder).restore({"much": Held()})
+"""
+    # In a process of its own: what this one prints may go to a file, too.
+    done = subprocess.run([sys.executable, "-B", "-c", script, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_cannot_be_made_costs_no_measurement(tmp_path):
