@@ -8,7 +8,8 @@ from torch import Tensor
 
 from metrics.diversity import Diversity
 
-COPIES = 0.5  # generated clips count as copies when they lie this much nearer to a real one than another real one does
+COPIES = 0.5  # all generated clips are suspect when their median lies this much nearer to a real one than another real one does,
+SAME = 0.1  # and a single one when it lies this much nearer
 
 
 @dataclass
@@ -37,6 +38,8 @@ def nearest(real: Diversity, fake: Diversity, count: int, numbers: Tensor, frame
     remark = f"nearest of {len(reals)} real clips, by thumbnails: {own:.3f} for generated clips{said} (medians)"
     if own < COPIES * usual:
         remark += "; generated clips lie closer to real ones than these do to each other: they may be copies"
+    if len(among) and (same := int((distances / scale < SAME * usual).sum())):
+        remark += f"; {same} of {len(fakes)} generated clips can hardly be told from a real one"
     return Memory(order.tolist(), places[order].tolist(), (distances[order] / scale).tolist(), remark)
 
 

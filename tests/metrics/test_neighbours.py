@@ -25,3 +25,9 @@ def test_reals_that_share_frames_are_no_measure_of_how_far_reals_lie_apart():
 def test_one_real_clip_says_nothing_of_copies():
     memory = nearest(side([20]), side([20, 30]), 2, torch.tensor([7]), 16)
     assert "copies" not in memory.remark and "for real ones" not in memory.remark and "nan" not in memory.remark
+
+
+def test_a_single_copy_among_others_is_counted():
+    real, numbers = side([20, 60, 100, 140]), 100 * torch.arange(4)
+    assert "1 of 4 generated clips can hardly" in nearest(real, side([61, 80, 120, 200]), 2, numbers, 16).remark
+    assert "can hardly" not in nearest(real, side([40, 80, 120, 200]), 2, numbers, 16).remark
