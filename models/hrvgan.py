@@ -180,6 +180,11 @@ class Critic(Growing):
             self.classes.weight.data.mul_(1 / sqrt(channels[-1]))
 
     def forward(self, video: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.judge(video, labels)[0]
+
+    def judge(self, video: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Verdicts (B,), and where there are several classes the inner product of the features with each class's vector, (B, classes): logits
+        of the class that a clip shows. Penalties on the verdict's slopes hold for them too, so that they are hard to deceive."""
         x, first = self.from_rgb[str(self.level)](video), self.level
         if self.alpha < 1:
             x, first = self.blocks[str(first)](x), first + 1
@@ -187,10 +192,11 @@ class Critic(Growing):
         for level in range(first, self.depth):
             x = self.blocks[str(level)](x)
         x = F.leaky_relu(x, 0.2).flatten(2, 3)
-        logits = self.verdict(self.variety(x).flatten(1)).squeeze(1)
-        if self.takes_labels:
-            logits = logits + (self.classes(labels) * x.float().mean((2, 3))).sum(1)
-        return logits
+        verdict = self.verdict(self.variety(x).flatten(1)).squeeze(1)
+        if not self.takes_labels:
+            return verdict, None
+        classes = F.linear(x.float().mean((2, 3)), self.classes.weight)
+        return verdict + classes.gather(1, labels[:, None]).squeeze(1), classes
 
 
 def check_frames(frames: int, doublings: int | None, depth: int) -> int:

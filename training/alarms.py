@@ -1,4 +1,4 @@
-"""Training that goes wrong says so: non-finite values, a discriminator that has won or given up, samples all alike."""
+"""Training that goes wrong says so: non-finite values, a discriminator that has won or given up, samples all alike or drifting away."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -13,11 +13,15 @@ SURE_ACCURACY, SURE_LOSS = 0.995, 0.02
 FLAT_SPREAD = 1e-3
 # Samples this much more alike than real clips are one sample; those that have differed this much no longer are as at the beginning.
 LOW_DIVERSITY, VARIED = 0.1, 0.2
+# Samples this far from real clips are no nearer to them than one still of their mean, which is about sqrt(2) - 1 away; they drift if they
+# have been nearer by this factor.
+FAR, NEARER = 0.5, 2.0
 
 
 @dataclass
 class Alarm:
-    """``kind``: "non-finite", "discriminator won", "discriminator flat" or "samples alike". ``since``: first step of the trouble."""
+    """``kind``: "non-finite", "discriminator won", "discriminator flat", "samples alike" or "samples drift". ``since``: first step of the
+    trouble."""
 
     kind: str
     step: int
@@ -31,17 +35,24 @@ class Alarm:
 @dataclass
 class Watch:
     """Looks at each logged row; raises an alarm once when a condition has held for ``patience`` rows that could show it. ``after``: the step
-    from which samples should differ; those that have differed before are watched from then on."""
+    from which samples should differ; those that have differed before are watched from then on. ``nearest``: the smallest distance of samples to
+    real clips so far, the middle one of any three in a row; ``last``: the last two."""
 
     patience: int
     after: int
     started: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     varied: bool = False
+    nearest: float | None = None
+    last: list[float] = field(default_factory=list)
 
     def as_dict(self) -> dict:
         """What it has seen so far, for a checkpoint."""
-        return {"started": self.started, "counts": self.counts, "varied": self.varied}
+        return {**self.memory(), "started": self.started, "counts": self.counts}
+
+    def memory(self) -> dict:
+        """Of that, what a new count of the same trouble begins with."""
+        return {"varied": self.varied, "nearest": self.nearest, "last": self.last}
 
     def check(self, row: dict[str, float]) -> list[Alarm]:
         """``row``: one object of metrics.jsonl. Every alarm that is due now."""
@@ -59,7 +70,20 @@ class Watch:
             # Diversity is measured rarely and is steady: three in a row suffice.
             raised += self._held("samples alike", row["diversity"] <= LOW_DIVERSITY, row, min(3, self.patience),
                                  f"samples differ by {row['diversity']:.1%} of what real clips do: mode collapse")
+        if "distance" in row:
+            raised += self._drift(row)
         return raised
+
+    def _drift(self, row: dict) -> list[Alarm]:
+        """Looks as rare and as steady as those for diversity."""
+        distance, before = row["distance"], self.nearest
+        away = before is not None and distance >= max(FAR, NEARER * before)
+        if len(self.last) == 2:
+            middle = sorted([*self.last, distance])[1]
+            self.nearest = middle if before is None else min(before, middle)
+        self.last = [*self.last, distance][-2:]
+        return self._held("samples drift", away, row, min(3, self.patience),
+                          f"samples are {distance:.2f} away from real clips, and have been {self.nearest or 0:.2f}: mode collapse or divergence")
 
     def _held(self, kind: str, now: bool, row: dict, needed: int, message: str) -> list[Alarm]:
         if not now:
@@ -79,7 +103,27 @@ def non_finite(row: dict[str, float]) -> list[Alarm]:
 
 def variety(video: Tensor) -> float:
     """Mean absolute difference between pairs of clips (B, 3, T, H, W), frames shrunk to about 16 pixels: what collapse lowers."""
-    small = F.adaptive_avg_pool3d(video.float(), (min(video.shape[2], 4), min(video.shape[3], 16), min(video.shape[4], 16))).flatten(1)
-    pairs = torch.cdist(small, small, p=1) / small.shape[1]
-    number = len(small)
-    return (pairs.sum() / max(number * (number - 1), 1)).item()
+    small = _thumbnails(video)
+    return _between(small, norm=1) / small.shape[1]
+
+
+def distance(video: Tensor, real: Tensor) -> float:
+    """Energy distance 2 E|x-y| - E|x-x'| - E|y-y'| of clips x to real ones y, both (B, 3, T, H, W) and shrunk as for :func:`variety`, as a share
+    of E|y-y'| (Szekely & Rizzo 2013, doi 10.1016/j.jspi.2013.03.018). Without bias: 0 on average, now and then below, where both are alike."""
+    made, known = _thumbnails(video), _thumbnails(real)
+    own = _between(known)
+    return (2 * _distances(made, known, 2).mean().item() - _between(made)) / own - 1
+
+
+def _thumbnails(video: Tensor) -> Tensor:
+    """(B, values of at most 4 frames of about 16 x 16)."""
+    return F.adaptive_avg_pool3d(video.float(), (min(video.shape[2], 4), min(video.shape[3], 16), min(video.shape[4], 16))).flatten(1)
+
+
+def _between(rows: Tensor, norm: float = 2) -> float:
+    """Mean distance of two different ones of the rows (N, D); 0 where there is but one."""
+    return (_distances(rows, rows, norm).sum() / max(len(rows) * (len(rows) - 1), 1)).item()
+
+
+def _distances(a: Tensor, b: Tensor, norm: float) -> Tensor:
+    return torch.cdist(a, b, p=norm, compute_mode="donot_use_mm_for_euclid_dist")  # by products of matrices equal rows would be apart

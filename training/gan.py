@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import TrainConfig
@@ -37,7 +38,8 @@ class GANTask:
         self.wants_video = self.takes_image = getattr(generator, "takes_image", False)
         self.has_streams = hasattr(generator, "streams")
         labelled = hasattr(self.nets["discriminator"], "takes_labels")
-        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled)):
+        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled),
+                             ("class_ce", hasattr(self.nets["discriminator"], "judge"))):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -98,13 +100,22 @@ class GANTask:
     def _verdict(self, video: Tensor, label: Tensor) -> Tensor:
         return _call(self.nets["discriminator"], video, label).float()
 
-    def _judge(self, real: Tensor, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of both halves. One forward pass is faster, but statistics over clips must not mix real with generated ones."""
+    def _verdict_and_class(self, video: Tensor, label: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (B,), and where ``class_ce`` asks for it the cross-entropy of each clip's class, (B,)."""
+        if not self.config.class_ce or self.num_classes == 1:
+            return self._verdict(video, label), None
+        verdict, classes = self.nets["discriminator"].judge(video, label)
+        return verdict.float(), F.cross_entropy(classes.float(), label, reduction="none")
+
+    def _judge(self, real: Tensor, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits of both halves, and what :meth:`_verdict_and_class` says of the classes of the real one. One forward pass is faster, but
+        statistics over clips must not mix real with generated ones."""
         if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
                for layer in self.nets["discriminator"].modules()):
-            return self._verdict(real, label), self._verdict(fake, label)
-        logits = self._verdict(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]))
-        return logits[:len(real)], logits[len(real):]
+            verdict, mistaken = self._verdict_and_class(real, label)
+            return verdict, self._verdict(fake, label), mistaken
+        logits, mistaken = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]))
+        return logits[:len(real)], logits[len(real):], None if mistaken is None else mistaken[:len(real)]
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         config = self.config
@@ -113,7 +124,7 @@ class GANTask:
             with torch.no_grad():
                 fake = _call(self.nets["generator"], self._source(batch), batch.label)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
-        real, fake_logits = self._judge(real_seen, fake_seen, batch.label)
+        real, fake_logits, mistaken = self._judge(real_seen, fake_seen, batch.label)
         loss = self.loss_d(real, fake_logits)
         if config.wrong_labels and self.num_classes > 1:
             refused = self.loss_d(real, self._verdict(real_seen, wrong(batch.label, self.num_classes, batch.noise)))
@@ -130,6 +141,9 @@ class GANTask:
             if gamma and batch.step % config.penalty_every == 0:
                 shown[name] = gradient_penalty(verdict, video, slopes)
                 shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * shown[name]
+        if mistaken is not None:
+            shown["class_ce"] = mistaken.mean()
+            shown["loss"] = shown["loss"] + config.class_ce * shown["class_ce"]
         if config.loss == "wgan_gp":
             shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"), slopes)
             shown["loss"] = shown["loss"] + config.gp * shown["gp"]
@@ -152,7 +166,9 @@ class GANTask:
             made = _call(generator, source, batch.label)
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
-        fake = self._verdict(self._augment(made, batch, "fake"), batch.label)
+        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label)
+        if mistaken is not None:
+            shown["class_ce"] = mistaken.mean()
         real = None
         if config.loss in NEEDS_REAL_IN_G:
             with torch.no_grad():
@@ -161,7 +177,7 @@ class GANTask:
             shown["pixel_mse"] = (made.float() - batch.video).square().mean()
         if config.first_frame_l1:
             shown["first_frame_l1"] = (made[:, :, 0].float() - batch.video[:, :, 0]).abs().mean()
-        weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1}
+        weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1, "class_ce": config.class_ce}
         return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}
 
 

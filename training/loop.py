@@ -11,7 +11,7 @@ import torch
 from configs.schema import TrainConfig
 from data.batches import Batches
 from training import checkpoint, samples
-from training.alarms import Alarm, Watch, non_finite, variety
+from training.alarms import Alarm, Watch, distance, non_finite, variety
 from training.ema import Averaged
 from training.evaluation import Evaluations
 from training.folder import RunFolder
@@ -24,8 +24,8 @@ from utils.errors import EXIT_INTERRUPTED, UserError
 from utils.files import write_json, write_text
 
 EXIT_ALARM = 3
-# Diversity is measured at every so-manieth logged step, on this many clips.
-DIVERSITY_EVERY, DIVERSITY_CLIPS = 5, 32
+# Samples are looked at at every so-manieth logged step, this many of them.
+LOOK_EVERY, LOOK_CLIPS = 3, 32
 
 
 def train(config: TrainConfig) -> int:
@@ -60,7 +60,8 @@ class Loop:
         # Of one class where it is asked for: how classes differ says nothing of a collapse within them.
         asked = any(getattr(net, "takes_labels", False) for net in self.task.nets.values())
         self.shown_class = setup.dataset.largest_class() if asked else None
-        self.real_variety = variety(to_float(samples.real_clips(setup.dataset, DIVERSITY_CLIPS, config.seed, self.shown_class), torch.device("cpu")))
+        real = lambda label: to_float(samples.real_clips(setup.dataset, LOOK_CLIPS, config.seed, label), torch.device("cpu"))
+        self.real_variety, self.reals = variety(real(self.shown_class)), real(None)
         self.checkpoints = Path(config.out) / "checkpoints"
         found = checkpoint.latest(self.checkpoints)
         if found:
@@ -108,7 +109,7 @@ class Loop:
                 row = self._row(stats)
                 if logged:
                     row.update(since.numbers(self.step, config.batch_size))
-                    row.update(self._diversity())
+                    row.update(self._look())
                 if self.log:
                     if logged:
                         self.log.row(row)
@@ -158,14 +159,19 @@ class Loop:
         distributed.average([values])
         return {"step": self.step, **dict(zip(stats, values.tolist()))}
 
-    def _diversity(self) -> dict[str, float]:
-        """How much samples, of one class if any, differ from each other, beside real clips (1 = as much)."""
-        if self.step % (self.config.log_every * DIVERSITY_EVERY) or self.real_variety == 0 or not self.task.latent_dim:
+    def _look(self) -> dict[str, float]:
+        """How much samples, of one class if any, differ from each other, beside real clips (1 = as much); and how far those of all classes are
+        from real clips, as a user would see them: the average of weights trembles less, but tells of a collapse late."""
+        if self.step % (self.config.log_every * LOOK_EVERY) or self.real_variety == 0 or not self.task.latent_dim:
             return {}
-        fixed = samples.fixed_request(self.task, self.setup.dataset, DIVERSITY_CLIPS, self.config.seed, "diversity", self.shown_class)
+        clips = self._samples(self.task.nets, self.shown_class)
+        shown = clips if self.shown_class is None and not self.ema.nets else self._samples(self.shown_nets, None)
+        return {"diversity": variety(clips) / self.real_variety, "distance": distance(shown, self.reals)}
+
+    def _samples(self, nets: dict, label: int | None) -> torch.Tensor:
+        fixed = samples.fixed_request(self.task, self.setup.dataset, LOOK_CLIPS, self.config.seed, "diversity", label)
         with hardware.autocast(self.setup.dtype, self.setup.device):
-            clips = samples.generate(self.task, self.task.nets, fixed)
-        return {"diversity": variety(clips) / self.real_variety}
+            return samples.generate(self.task, nets, fixed)
 
     def _check_weights(self) -> list[Alarm]:
         """A step whose losses were finite may still have ruined the weights; they must not be saved."""
@@ -188,7 +194,7 @@ class Loop:
             return "go on"
         if not broken:
             # The same command goes on after it; trouble that lasts must stop that again.
-            self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, varied=self.watch.varied)
+            self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
             self._save()
         if self.log:
             kept = checkpoint.latest(self.checkpoints)

@@ -20,7 +20,8 @@ MEANINGS = {"step": "training steps done", "d/loss": "discriminator's loss", "g/
             "d/r1": "squared gradient at real clips", "d/r2": "squared gradient at generated clips",
             "d/grad_norm": "discriminator's gradient norm", "g/grad_norm": "generator's gradient norm",
             "seconds": "since this process began training", "data_wait": "share of the time spent waiting for clips",
-            "clips_per_second": "real clips trained on", "diversity": "how much samples differ; real clips are 1"}
+            "clips_per_second": "real clips trained on", "diversity": "how much samples differ; real clips are 1",
+            "distance": "how far samples are from real clips; 0 is alike"}
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }

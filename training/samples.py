@@ -85,7 +85,7 @@ def _film(first: np.ndarray, fixed: Request, task: Task, nets: dict, seed: int):
 
 
 def plot_losses(path: Path) -> None:
-    """``losses.png`` from ``metrics.jsonl`` beside it: losses, verdicts, diversity; thin raw, thick smoothed."""
+    """``losses.png`` from ``metrics.jsonl`` beside it: losses, verdicts, diversity, distance; thin raw, thick smoothed."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -94,6 +94,7 @@ def plot_losses(path: Path) -> None:
     groups = [("loss", [name for name in _names(rows) if name.endswith("/loss")]),
               ("discriminator's verdict", [name for name in _names(rows) if name in ("d/real", "d/fake")]),
               ("diversity of samples (real clips = 1)", [name for name in _names(rows) if name == "diversity"]),
+              ("distance of samples to real clips", [name for name in _names(rows) if name == "distance"]),
               ("gradient norm", [name for name in _names(rows) if name.endswith("/grad_norm")])]
     groups = [(title, names) for title, names in groups if names]
     if not groups:

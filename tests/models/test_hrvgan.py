@@ -127,6 +127,18 @@ def test_the_critics_class_term_is_an_inner_product():
     torch.testing.assert_close(verdict(1), verdict(0))
 
 
+def test_the_critic_tells_classes_by_the_same_inner_products():
+    critic, video, label = pair(ClipShape(4, 16, 16, 3))["discriminator"], torch.randn(4, 3, 4, 16, 16), torch.tensor([0, 1, 2, 1])
+    verdict, classes = critic.judge(video, label)
+    other = (label + 1) % 3
+    other_verdict, other_classes = critic.judge(video, other)
+    assert classes.shape == (4, 3) and torch.equal(classes, other_classes), "what a clip shows does not depend on what was asked for"
+    picked = lambda asked: classes.gather(1, asked[:, None]).squeeze(1)
+    torch.testing.assert_close(other_verdict - verdict, picked(other) - picked(label), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(critic(video, label), verdict)
+    assert pair(ClipShape(4, 16, 16))["discriminator"].judge(video)[1] is None
+
+
 def test_without_classes_no_label_is_asked_for():
     nets = pair(ClipShape(4, 16, 16, 1))
     assert not nets["generator"].takes_labels and not nets["discriminator"].takes_labels
@@ -182,12 +194,12 @@ def test_trains_on_every_layout(runner, tmp_path, layout):
     (tmp_path / "data").mkdir()
     classes, videos = layout(tmp_path / "data")
     out = tmp_path / "run"
-    extra = ["--loss", "wgan_gp", "--d_repeats", 2, "--pixel_mse", 0.5, "--grow_from", 1, "--grow_steps", 2] if layout is ucf else ["--r1", 1]
+    extra = ["--loss", "wgan_gp", "--d_repeats", 2, "--pixel_mse", 0.5, "--grow_from", 1, "--grow_steps", 2] if layout is ucf else ["--r1", 1, "--class_ce", 1]
     runner.train(*TINY, *extra, "--data", tmp_path / "data", "--steps", 3, "--out", out)
     state = json.loads((newest(out) / "state.json").read_text())
     assert state["data"]["classes"] == classes and len(json.loads((out / "health.json").read_text())["videos"]) == videos
     expected = {"d/gp", "g/pixel_mse"} if layout is ucf else {"d/r1", "d/accuracy"}
-    assert expected <= set(rows(out)[-1])
+    assert expected <= set(rows(out)[-1]) and ("g/class_ce" in rows(out)[-1]) == (bool(classes) and layout is not ucf)
     sampler = load_sampler(out, device="cpu", precision="fp32")
     assert sampler.takes_labels == bool(classes)
     config = GenerateConfig(num_frames=5, grid="1x2", label=classes[-1] if classes else None).check()

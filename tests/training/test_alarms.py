@@ -92,12 +92,25 @@ def test_discriminator_flat(runner, tmp_path):
 
 def test_samples_alike(runner, tmp_path):
     out, command = tmp_path / "run", [*FP32, "--lr", "1e-9", "--alarm_after", "18"]
-    runner.train("--out", out, *command, "--steps", 4)
+    runner.train("--out", out, *command, "--steps", 2)
     edit(out, "nets", lambda tensors: tensors["generator.project.weight"].zero_())
     run = runner.train("--out", out, *command, "--steps", 60)
     alarm = raised(out, run, "samples alike")
-    # Measured at every fifth row; 10 and 15 are before --alarm_after.
-    assert (alarm["since"], alarm["step"]) == (20, 30) and "mode collapse" in alarm["message"]
+    # Looked at in every third row; 3 to 15 are before --alarm_after.
+    assert (alarm["since"], alarm["step"]) == (18, 24) and "mode collapse" in alarm["message"]
+
+
+def test_samples_drift(runner, tmp_path):
+    """Samples that were a small step from a still, and turn all white."""
+    out, command = tmp_path / "run", [*FP32, "--lr", "1e-9", "--alarm_after", "1000"]
+    runner.train("--out", out, *command, "--steps", 10)
+    edit(out, "nets", lambda tensors: [tensor.fill_(20) for name, tensor in tensors.items() if name.startswith("generator") and name.endswith("bias")])
+    edit(out, "ema", lambda tensors: [tensor.fill_(20) for name, tensor in tensors.items() if name.endswith("bias")])
+    run = runner.train("--out", out, *command, "--steps", 30)
+    alarm = raised(out, run, "samples drift")
+    assert (alarm["since"], alarm["step"]) == (12, 18)
+    told = {row["step"]: row["distance"] for row in rows(out) if "distance" in row}
+    assert list(told) == list(range(3, 31, 3)) and 2 * max(told[3], told[6], told[9]) < told[12]
 
 
 def test_stop_leaves_with_status_three(runner, tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.alarms import Watch, non_finite, variety
+from training.alarms import Watch, distance, non_finite, variety
 
 
 def row(step, **values) -> dict:
@@ -64,6 +64,36 @@ def test_samples_that_have_differed_need_no_start():
     assert raised(resumed, [row(step, diversity=0.05) for step in (20, 40, 60)]) == [("samples alike", 60, 20)]
 
 
+def drift(values: list[float], watch: Watch | None = None, start: int = 0) -> list[tuple[str, int, int]]:
+    return raised(watch or Watch(patience=20, after=300), [row(start + 30 * at, distance=value) for at, value in enumerate(values)])
+
+
+def test_samples_that_have_been_nearer_drift():
+    assert drift([0.45, 0.3, 0.2, 0.2, 0.6, 0.7, 0.8, 0.9]) == [("samples drift", 180, 120)]
+    assert drift([0.45, 0.3, 0.2, 0.2, 0.6, 0.7, 0.2, 0.6, 0.7, 0.8]) == [("samples drift", 270, 210)]
+
+
+def test_samples_that_were_never_near_do_not_drift():
+    assert drift([3.0, 0.9, 0.8, 0.9, 0.9, 1.0, 1.0, 1.0]) == []
+
+
+def test_one_lucky_look_is_not_what_samples_are_held_to():
+    assert drift([0.6, 0.6, 0.01, 0.6, 0.6, 0.6, 0.6]) == []
+
+
+def test_samples_nearer_than_a_still_do_not_drift():
+    """Close to the real clips, a multiple of the smallest distance says nothing."""
+    assert drift([0.01, 0.0, -0.01, 0.1, 0.3, 0.4, 0.49, 0.49, 0.49]) == []
+
+
+def test_drift_is_known_after_a_resume_and_after_a_stop():
+    values = [0.2, 0.2, 0.2, 0.6, 0.6, 0.6, 0.6, 0.6]
+    first = Watch(20, 300)
+    assert drift(values[:4], first) == []
+    assert drift(values[4:], Watch(20, 300, **first.as_dict()), 120) == [("samples drift", 150, 90)]
+    assert drift(values[4:], Watch(20, 300, **first.memory()), 120) == [("samples drift", 180, 120)]
+
+
 def test_rows_that_cannot_show_it_neither_count_nor_clear():
     rows = [row(300, diversity=0.05), fine(310), row(400, diversity=0.05), fine(410), row(500, diversity=0.05)]
     assert raised(Watch(patience=20, after=0), rows) == [("samples alike", 500, 300)]
@@ -97,3 +127,29 @@ def test_variety_ignores_fine_noise_and_scales_with_contrast():
     coarse = torch.randn(8, 3, 1, 16, 16).repeat_interleave(16, -1).repeat_interleave(16, -2)
     assert variety(noise) < 0.1 * variety(coarse)
     assert variety(coarse * 0.5) == pytest.approx(variety(coarse) / 2, rel=1e-4)
+
+
+def test_distance_of_two_points_by_hand():
+    """Clips of constant brightness: E|x-y| 2, E|y-y'| 1 and nothing between equal samples, in units that cancel."""
+    constant = lambda *values: torch.stack([torch.full((3, 2, 20, 20), float(value)) for value in values])
+    assert distance(constant(2.5, 2.5), constant(0, 1)) == pytest.approx((2 * 2 - 0) / 1 - 1, rel=1e-5)
+    assert distance(constant(0, 2), constant(0, 1)) == pytest.approx((2 * (0 + 1 + 2 + 1) / 4 - 2) / 1 - 1, abs=1e-5)
+
+
+def test_distance_is_about_zero_between_alike_and_root_two_less_one_from_a_still():
+    torch.manual_seed(0)
+    real, other = torch.randn(200, 3, 1, 16, 16), torch.randn(150, 3, 1, 16, 16)
+    assert distance(other, real) == pytest.approx(0, abs=2e-3)
+    assert distance(torch.zeros(9, 3, 1, 16, 16), real) == pytest.approx(2**0.5 - 1, abs=5e-3)
+    assert distance(other + 0.5, real) > 0.1 and distance(other * 2, real) > 0.1
+
+
+def test_distance_is_that_of_scipy_summed_by_one_dimension():
+    """In one dimension the energy distance has a peer (its square root, of all pairs)."""
+    stats = pytest.importorskip("scipy.stats")
+    torch.manual_seed(0)
+    a, b = torch.rand(12), torch.rand(9) * 2
+    video = lambda values: values.view(-1, 1, 1, 1, 1)
+    within = lambda values: (values[:, None] - values).abs().sum() / (len(values) * (len(values) - 1))
+    biased = stats.energy_distance(a, b)**2 - within(a).item() / len(a) - within(b).item() / len(b)
+    assert distance(video(a), video(b)) == pytest.approx(biased / within(b).item(), rel=1e-4)

@@ -56,6 +56,10 @@ class Mean(torch.nn.Module):
     def forward(self, video, label):
         return video.mean((1, 2, 3, 4)) * self.scale + label
 
+    def judge(self, video, label):
+        first = video[:, :, 0].mean((1, 2, 3))
+        return self(video, label), torch.stack([3 * first, 0 * first], 1)
+
 
 def answer_task(**settings):
     config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(), share_fakes=False, **settings)
@@ -115,6 +119,15 @@ def test_real_clips_with_wrong_labels_are_refused_too():
         assert counts[label] == 0 and (counts.sum() - 3 * counts[counts > 0].min()) < 150, "each of the others as likely"
 
 
+def test_the_class_is_learnt_from_real_clips_and_asked_of_generated_ones():
+    batch = a_batch()
+    for phase, seen in (("d", batch.video), ("g", Answer()(batch.video[:, :, 0], batch.label))):
+        plain, told = (answer_task(loss="bce", class_ce=weight).losses(phase, batch) for weight in (0.0, 0.5))
+        expected = torch.nn.functional.cross_entropy(Mean().judge(seen, batch.label)[1], batch.label)
+        assert told["class_ce"].item() == pytest.approx(expected.item(), rel=1e-5) and "class_ce" not in plain
+        assert told["loss"].item() == pytest.approx((plain["loss"] + 0.5 * expected).item(), rel=1e-5)
+
+
 def test_samples_of_a_generator_that_answers_to_images():
     batch = a_batch()
     task = answer_task()
@@ -122,7 +135,7 @@ def test_samples_of_a_generator_that_answers_to_images():
     assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
 
 
-@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels"])
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels", "class_ce"])
 def test_a_term_that_could_apply_to_nothing_is_refused(term):
     with pytest.raises(UserError, match=f"--{term} 0.1"):
         build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 0.1}), DataInfo())

@@ -28,7 +28,7 @@ def test_rows_of_metrics(runner, tmp_path):
     assert [row["step"] for row in told] == [*range(4, 44, 4), 43]  # the last step is always told
     names = {"step", "seconds", "data_wait", "d/loss", "d/adversarial", "d/real", "d/fake", "d/spread", "d/accuracy", "d/r1", "d/grad_norm", "g/loss", "g/grad_norm"}
     assert set(told[0]) == names and set(told[1]) == names | {"clips_per_second"}
-    assert [row["step"] for row in told if "diversity" in row] == [20, 40]
+    assert [row["step"] for row in told if {"diversity", "distance"} <= row.keys()] == [12, 24, 36]
     for row in told:
         assert all(isinstance(value, float) and abs(value) < 1e6 for name, value in row.items() if name != "step")
         assert 0 <= row["d/accuracy"] <= 1 and 0 <= row["data_wait"] <= 1
@@ -41,7 +41,7 @@ def test_how_often_things_are_written_changes_nothing_else(runner, tmp_path):
     runner.train("--out", tmp_path / "b", *command, "--log_every", "5", "--sample_every", "7", "--checkpoint_every", "3", "--samples", "9", "--keep", "2")
     a, b = outcome(tmp_path / "a"), outcome(tmp_path / "b")
     assert [a[name] == b[name] for name in a if name.endswith("safetensors")] == [True] * 3
-    without = lambda told: [{name: value for name, value in row.items() if name != "diversity"} for row in told]  # measured at every fifth row
+    without = lambda told: [{name: value for name, value in row.items() if name not in ("diversity", "distance")} for row in told]  # at every third row
     assert without(row for row in a["rows"] if row["step"] in (5, 10, 15, 20, 24)) == without(b["rows"])
 
 
