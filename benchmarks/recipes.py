@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.machine import describe
 from benchmarks.runs import train_together
-from evaluate import EvaluateConfig, measure_model
-from metrics.registry import choose
+from evaluate import EvaluateConfig
+from evaluate import measure as evaluate
 from training import checkpoint, samples
 from training.log import read_rows
 from training.restore import load_sampler
@@ -58,8 +58,7 @@ def train(family: str, seed: int, seconds: float, work: Path) -> dict[str, Path]
 
 def measure(path: Path, count: int) -> tuple[float, float]:
     """(SWD of that checkpoint, real against real)."""
-    config = EvaluateConfig(checkpoint=str(path), metrics="swd", num_samples=count).check()
-    (result,) = measure_model(config, choose("swd")).results
+    (result,) = evaluate(EvaluateConfig(checkpoint=str(path), metrics="swd", num_samples=count, resamples=0).check()).results
     return result.score.value, result.floor.value
 
 
