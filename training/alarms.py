@@ -103,21 +103,21 @@ def non_finite(row: dict[str, float]) -> list[Alarm]:
 
 def variety(video: Tensor) -> float:
     """Mean absolute difference between pairs of clips (B, 3, T, H, W), frames shrunk to about 16 pixels: what collapse lowers."""
-    small = _thumbnails(video)
+    small = thumbnails(video).flatten(1)
     return _between(small, norm=1) / small.shape[1]
 
 
 def distance(video: Tensor, real: Tensor) -> float:
     """Energy distance 2 E|x-y| - E|x-x'| - E|y-y'| of clips x to real ones y, both (B, 3, T, H, W) and shrunk as for :func:`variety`, as a share
     of E|y-y'| (Szekely & Rizzo 2013, doi 10.1016/j.jspi.2013.03.018). Without bias: 0 on average, now and then below, where both are alike."""
-    made, known = _thumbnails(video), _thumbnails(real)
+    made, known = thumbnails(video).flatten(1), thumbnails(real).flatten(1)
     own = _between(known)
     return (2 * _distances(made, known, 2).mean().item() - _between(made)) / own - 1
 
 
-def _thumbnails(video: Tensor) -> Tensor:
-    """(B, values of at most 4 frames of about 16 x 16)."""
-    return F.adaptive_avg_pool3d(video.float(), (min(video.shape[2], 4), min(video.shape[3], 16), min(video.shape[4], 16))).flatten(1)
+def thumbnails(video: Tensor) -> Tensor:
+    """Clips (B, 3, T, H, W) shrunk to at most 4 frames of 16 x 16; thumbnails themselves stay as they are."""
+    return F.adaptive_avg_pool3d(video.float(), (min(video.shape[2], 4), min(video.shape[3], 16), min(video.shape[4], 16)))
 
 
 def _between(rows: Tensor, norm: float = 2) -> float:

@@ -11,7 +11,7 @@ import torch
 from configs.schema import TrainConfig
 from data.batches import Batches
 from training import checkpoint, samples
-from training.alarms import Alarm, Watch, distance, non_finite, variety
+from training.alarms import Alarm, Watch, distance, non_finite, thumbnails, variety
 from training.ema import Averaged
 from training.evaluation import Evaluations
 from training.folder import RunFolder
@@ -61,7 +61,7 @@ class Loop:
         asked = any(getattr(net, "takes_labels", False) for net in self.task.nets.values())
         self.shown_class = setup.dataset.largest_class() if asked else None
         real = lambda label: to_float(samples.real_clips(setup.dataset, LOOK_CLIPS, config.seed, label), torch.device("cpu"))
-        self.real_variety, self.reals = variety(real(self.shown_class)), real(None)
+        self.real_variety, self.reals = variety(real(self.shown_class)), thumbnails(real(None))
         self.checkpoints = Path(config.out) / "checkpoints"
         found = checkpoint.latest(self.checkpoints)
         if found:

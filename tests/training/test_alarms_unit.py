@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.alarms import Watch, distance, non_finite, variety
+from training.alarms import Watch, distance, non_finite, thumbnails, variety
 
 
 def row(step, **values) -> dict:
@@ -134,6 +134,12 @@ def test_distance_of_two_points_by_hand():
     constant = lambda *values: torch.stack([torch.full((3, 2, 20, 20), float(value)) for value in values])
     assert distance(constant(2.5, 2.5), constant(0, 1)) == pytest.approx((2 * 2 - 0) / 1 - 1, rel=1e-5)
     assert distance(constant(0, 2), constant(0, 1)) == pytest.approx((2 * (0 + 1 + 2 + 1) / 4 - 2) / 1 - 1, abs=1e-5)
+
+
+def test_distance_takes_thumbnails_for_the_clips():
+    torch.manual_seed(0)
+    real, other = torch.randn(6, 3, 9, 40, 33), torch.randn(5, 3, 9, 40, 33)
+    assert thumbnails(real).shape == (6, 3, 4, 16, 16) and distance(other, thumbnails(real)) == distance(other, real)
 
 
 def test_distance_is_about_zero_between_alike_and_root_two_less_one_from_a_still():
