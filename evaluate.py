@@ -50,13 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     distributed.start(hardware.pick_device(config.device).type)
     try:
         measured = measure(config)
+        if measured is not None:  # else another process writes the report
+            command = shlex.join(["python", "evaluate.py", *argv])
+            report.write(output, measured.results, measured.pictures, measured.notes, command, measured.tables)
+            print(report.summary(measured.results, measured.notes, measured.tables))
+            print(f"report: {output / 'report.html'}")
+        distributed.wait_for_main()
     finally:
         distributed.stop()
-    if measured is None:  # another process writes the report
-        return 0
-    report.write(output, measured.results, measured.pictures, measured.notes, shlex.join(["python", "evaluate.py", *argv]), measured.tables)
-    print(report.summary(measured.results, measured.notes, measured.tables))
-    print(f"report: {output / 'report.html'}")
     return 0
 
 

@@ -106,6 +106,31 @@ def test_two_processes_find_what_one_finds(run, folders, tmp_path):
                 assert numbers(one[part]) == pytest.approx(numbers(two[part]), rel=1e-9)
 
 
+def test_no_process_leaves_before_the_report_is_written(folders, tmp_path):
+    (tmp_path / "slow.py").write_text(f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+import evaluate
+from utils import distributed
+write, stop = evaluate.report.write, distributed.stop
+def slowly(*arguments):
+    time.sleep(1)
+    write(*arguments)
+def stopped():
+    Path({str(tmp_path)!r}, f"rank{{distributed.rank()}}").write_text(str(time.time()))
+    stop()
+evaluate.report.write, distributed.stop = slowly, stopped
+evaluate.main(sys.argv[1:])
+""")
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29733", tmp_path / "slow.py",
+                           "--real", f"{folders}/real", "--fake", f"{folders}/fake", "--metrics", "swd", "--num_samples", "8", "--resamples", "0",
+                           "--cache_dir", tmp_path / "cache", "--output", tmp_path / "report"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "report" / "metrics.json").stat().st_mtime
+    assert all(float((tmp_path / f"rank{rank}").read_text()) >= written for rank in (0, 1))
+
+
 def test_controls_say_which_metric_sees_which_damage(tmp_path, capsys):
     for number in range(24):
         clip = scene(number, frames=16)

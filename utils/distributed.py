@@ -44,6 +44,16 @@ def barrier() -> None:
         dist.barrier()
 
 
+def wait_for_main() -> None:
+    """To be called last of all: nobody leaves before the first process is done, as torchrun ends all of them when one fails. If that one
+    failed instead, it has said so itself."""
+    try:
+        barrier()
+    except RuntimeError:
+        if is_main():
+            raise
+
+
 def any_of(flag: bool) -> bool:
     """True everywhere if ``flag`` is true anywhere."""
     if world_size() == 1:

@@ -1,6 +1,8 @@
 """A user's mistake is one line and exit status 2; a bug is a traceback."""
 
+import contextlib
 import errno
+import os
 import signal
 import sys
 
@@ -32,7 +34,18 @@ def script(main) -> None:
         status = _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
     except KeyboardInterrupt:
         status = 130
-    sys.exit(status or 0)
+    _end(status or 0)
+
+
+def _end(status: int) -> None:
+    """Back to the shell; one of several processes at once, without taking the interpreter apart. Threads that torch's communication leaves behind
+    have been seen to abort there, whereupon torchrun ends the other processes and calls all of them failed."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        sys.exit(status)
+    with contextlib.suppress(OSError):  # the reader went away
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def _complain(message: str) -> int:
