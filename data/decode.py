@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 
 from data.interlaced import InterlacedStream, is_interlaced  # noqa: E402
 from data.layouts import image_files, kind_of, stack_length  # noqa: E402
+from data.pixel_aspect import SquarePixels, pixel_aspect  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 
 FITS = ("crop", "pad", "stretch")
@@ -103,7 +104,9 @@ def open_stream(path: Path, kind: str, image_fps: float = 25.0, threads: int = 1
         return ImageStream(path, image_fps)
     if kind == "stack":
         return StackStream(path, image_fps)
-    return InterlacedStream(path, threads) if is_interlaced(path) else VideoStream(path, threads)
+    stream = InterlacedStream(path, threads) if is_interlaced(path) else VideoStream(path, threads)
+    aspect = pixel_aspect(path)
+    return stream if aspect == 1 else SquarePixels(stream, aspect)
 
 
 def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (),
@@ -182,7 +185,7 @@ def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def read_frames(path: str | Path, *, frame_skip: int = 1, fps: float | None = None, image_fps: float = 25.0,
                 threads: int = 1) -> Iterator[np.ndarray]:
-    """Frames of one video, folder of images or stacked JPEG: uint8 RGB (H, W, 3) at their own size, rotation applied.
+    """Frames of one video, folder of images or stacked JPEG: uint8 RGB (H, W, 3) at their own size, rotation applied, pixels square.
 
     ``frame_skip`` and ``fps`` choose frames as :func:`pick` does. Raises UserError if not one frame can be read.
     """

@@ -105,13 +105,18 @@ def extract_one(task: tuple, beat) -> dict:
         return cache.write(key, frames(thin=False), describe)
 
 
+def _aspect(health: Health) -> dict:
+    """Part of a key only where pixels are not square, so that whatever else was extracted before that was looked at is still known."""
+    return {} if health.pixel_aspect == 1 else {"pixel_aspect": health.pixel_aspect}
+
+
 def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health], how: Extraction, pool: WorkerPool,
                 quiet: bool = False) -> tuple[list[str], list[dict | Failure]]:
     """Extract what the cache lacks; returns each source's key and its entry, or a :class:`Failure` where the decoder gave up.
 
     Raises UserError if the disk is full.
     """
-    keys = [entry_key(health.content, {**asdict(how), "bad": health.bad, "kind": health.kind}) for health in healths]
+    keys = [entry_key(health.content, {**asdict(how), "bad": health.bad, "kind": health.kind, **_aspect(health)}) for health in healths]
     entries: list = [cache.load(key) for key in keys]
     missing = [index for index, entry in enumerate(entries) if entry is None]
     first_of = {keys[index]: index for index in reversed(missing)}  # duplicates are extracted once

@@ -11,8 +11,9 @@ class Health:
 
     ``status`` is ok, damaged (a part can be used), broken, empty (no bytes), not a video, or too short for the clips asked for.
     ``faults`` say what is wrong; ``notes`` are worth knowing but do no harm. ``frames`` counts those that decode cleanly,
-    ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used. ``seconds`` is from the
-    first frame to the end of the last, by their time stamps.
+    ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used. ``seconds`` is from the first
+    frame to the end of the last, by their time stamps. ``width`` and ``height`` are those of the picture as it is shown: upright, in
+    square pixels; ``pixel_aspect`` is the width of a stored pixel over its height.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Health:
     seconds: float = 0.0
     codec: str = ""
     rotation: int = 0
+    pixel_aspect: float = 1.0
     variable_rate: bool = False
     bad: list[tuple[float, float]] = field(default_factory=list)
     content: str = ""

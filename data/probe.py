@@ -14,6 +14,7 @@ import numpy as np
 from data.decode import read_image
 from data.health import Health
 from data.layouts import image_files, stack_length
+from data.pixel_aspect import aspect_of, shown_size
 
 # First bytes (with offset) of the usual containers: a file with none of them that does not open is no video at all.
 _MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"free"), (4, b"wide"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"),
@@ -93,6 +94,7 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
             health.width, health.height, health.rotation = frame.width, frame.height, frame.rotation
             health.notes += ["gray"] if frame.format.name.startswith("gray") and "gray" not in health.notes else []
         beat(len(frames) or 1)
+    health.pixel_aspect = aspect_of(stream, bool(health.rotation % 180))
     walk.judge(health, stream, quick)
 
 
@@ -174,6 +176,10 @@ class _Walk:
             health.notes.append(f"rotated by {health.rotation % 360} degrees")
             if health.rotation % 180:
                 health.width, health.height = health.height, health.width
+        if health.pixel_aspect != 1:
+            stored = f"{health.width}x{health.height}"
+            health.height, health.width = shown_size(health.height, health.width, health.pixel_aspect)
+            health.notes.append(f"{stored} pixels that are not square, shown as {health.width}x{health.height}")
 
     def _check_end(self, health: Health, stream, times: list[float]) -> None:
         container = stream.container

@@ -13,6 +13,7 @@ import numpy as np
 
 from data.decode import VideoStream, pick
 from data.interlaced import is_interlaced
+from data.pixel_aspect import pixel_aspect
 
 # Their packets hold one whole picture each, with its own time stamp. AVI, for one, only knows the order of decoding.
 _CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -69,7 +70,7 @@ def thin_stream(path: Path, frame_skip: int, fps: float | None, threads: int) ->
         return None
     wanted = {int(index[0]) for index, _, _ in pick(_Indices(times), frame_skip, fps)}
     dropped = {stamp for index, (stamp, unused) in enumerate(zip(stamps, free)) if unused and index not in wanted}
-    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path) or is_interlaced(path):
+    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path) or is_interlaced(path) or pixel_aspect(path) != 1:
         return None
     return ThinStream(path, list(times), [None if stamp in dropped else stamp for stamp in stamps], dropped, threads)
 

@@ -7,13 +7,16 @@ import av
 import numpy as np
 
 
-def write_film(path: Path, frames, rate=25, codec: str = "libx264", seconds=None, options=None, faststart: bool = False) -> Path:
+def write_film(path: Path, frames, rate=25, codec: str = "libx264", seconds=None, options=None, faststart: bool = False,
+               pixel_aspect: Fraction | None = None) -> Path:
     """Encode uint8 RGB frames; ``seconds`` sets each frame's time stamp instead of a constant rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as container:
         stream = container.add_stream(codec, rate=rate, options={"crf": "4", "preset": "ultrafast", "bf": "0"} if options is None else options)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         clock = Fraction(1, 1000) if seconds is not None else Fraction(1) / Fraction(rate)
         stream.codec_context.time_base = clock
         for index, pixels in enumerate(frames):
