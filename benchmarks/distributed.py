@@ -25,8 +25,9 @@ from utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 20
-SETTINGS = ["--height", "64", "--width", "64", "--batch_size", "16", "--precision", "fp32", "--device", "cpu", "--log_every", "1", "--samples", "4",
-            "--sample_every", "1000", "--checkpoint_every", "1000", "--threads", "1", "--tensorboard", "false", "--data", "synthetic:num_videos=16,frames=24"]
+SETTINGS = ["--height", "64", "--width", "64", "--batch_size", "16", "--precision", "fp32", "--device", "cpu", "--log_every", "1",
+            "--samples", "4", "--sample_every", "1000", "--checkpoint_every", "1000", "--threads", "1", "--tensorboard", "false",
+            "--data", "synthetic:num_videos=16,frames=24"]
 RECIPES = {"batch normalisation in the generator": [],
            "batch normalisation in both": ["--model.d_norm", "batch", "--loss", "hinge"],
            "augmentation, relativistic loss": ["--augment", "color,translation,cutout", "--loss", "rpgan", "--flip"],
@@ -36,7 +37,8 @@ LAUNCHERS = {1: [sys.executable], 2: [sys.executable, "-m", "torch.distributed.r
 
 def train(out: Path, processes: int, recipe: list[str], steps: int = STEPS) -> None:
     command = [*LAUNCHERS[processes], "train.py", *SETTINGS, *recipe, "--steps", str(steps), "--out", str(out)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def losses(out: Path) -> list[dict[str, float]]:
@@ -57,7 +59,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="benchmarks/results/distributed.json")
     given = parser.parse_args()
-    result = {"command": "python -m benchmarks.distributed", "run": f"torchrun --nproc_per_node 2 train.py {' '.join(SETTINGS)} --steps {STEPS}",
+    result = {"command": "python -m benchmarks.distributed",
+              "run": f"torchrun --nproc_per_node 2 train.py {' '.join(SETTINGS)} --steps {STEPS}",
               "machine": describe(), "largest_difference_of_any_loss": {}}
     found = result["largest_difference_of_any_loss"]
     with tempfile.TemporaryDirectory() as name:

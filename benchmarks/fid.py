@@ -33,7 +33,8 @@ import sys, json, utils.vision, torch_fidelity
 a, b, weights, count = sys.argv[1:]
 found = torch_fidelity.calculate_metrics(input1=b, input2=a, cuda=False, fid=True, kid=True, isc=True, batch_size=32, save_cpu_ram=True,
     kid_subset_size=min(1000, int(count)), feature_extractor_weights_path=weights, cache=False, verbose=False)
-print(json.dumps({"fid": found["frechet_inception_distance"], "kid": found["kernel_inception_distance_mean"], "is": found["inception_score_mean"]}))
+print(json.dumps({"fid": found["frechet_inception_distance"], "kid": found["kernel_inception_distance_mean"], \
+"is": found["inception_score_mean"]}))
 """,
     "torch-fidelity, FID alone": """
 import sys, json, utils.vision, torch_fidelity
@@ -95,8 +96,9 @@ def run_peer(code: str, work: Path, count: int) -> tuple[float, dict]:
 
 def run_ours(flags: list[str], work: Path, count: int) -> tuple[float, dict]:
     shutil.rmtree(work / "cache", ignore_errors=True)
-    command = [sys.executable, "evaluate.py", "--real", str(work / "real"), "--fake", str(work / "fake"), "--num_samples", str(count), "--floor", "false",
-               "--resamples", "0", "--batch_size", "32", "--weights", f"inception={work / 'weights.pth'}", "--cache_dir", str(work / "cache"),
+    command = [sys.executable, "evaluate.py", "--real", str(work / "real"), "--fake", str(work / "fake"), "--num_samples", str(count),
+               "--floor", "false", "--resamples", "0", "--batch_size", "32", "--weights", f"inception={work / 'weights.pth'}",
+               "--cache_dir", str(work / "cache"),
                "--output", str(work / "report"), *([] if "--metrics" in flags else ["--metrics", "fid"]), *flags]
     seconds, _ = timed(command, parse=False)
     measured = json.loads((work / "report" / "metrics.json").read_text())["metrics"]
@@ -141,14 +143,16 @@ def main() -> None:
     peers = [name for name in timed_ones if name in PEERS]
     ratios = {name: [min(seconds[peer][turn] for peer in peers) / seconds[name][turn] for turn in range(options.turns)] for name in OURS}
     relative = lambda a, b: abs(a - b) / abs(b)
-    differences = {f"{name} to torch-fidelity": relative(values["ours"][name], values["torch-fidelity"][name]) for name in ("fid", "kid", "is")}
+    differences = {f"{name} to torch-fidelity": relative(values["ours"][name], values["torch-fidelity"][name])
+                   for name in ("fid", "kid", "is")}
     differences["fid to pytorch-fid, its resize"] = relative(values["ours, pytorch-fid's resize"]["fid"], values["pytorch-fid"]["fid"])
     differences["fid in bf16 to torch-fidelity"] = relative(values["ours, bf16"]["fid"], values["torch-fidelity"]["fid"])
     for name, turns in ratios.items():
         print(f"{name}: {statistics.median(turns):.2f} times as fast as the faster peer")
     print(differences)
-    write_json(options.output, {"command": f"python -m benchmarks.fid --frames {options.frames}", "machine": describe(), "frames": options.frames,
-                                "size": options.size, "seconds": {name: summary(took) for name, took in seconds.items()},
+    write_json(options.output, {"command": f"python -m benchmarks.fid --frames {options.frames}", "machine": describe(),
+                                "frames": options.frames, "size": options.size,
+                                "seconds": {name: summary(took) for name, took in seconds.items()},
                                 "times_as_fast_as_the_faster_peer": {name: summary(turns) for name, turns in ratios.items()},
                                 "values": values, "relative_differences": differences})
 

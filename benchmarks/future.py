@@ -1,6 +1,7 @@
 """The future from one image: a trained `vgan_conditional` beside the simplest prediction, that nothing moves, on videos it never saw.
 
-    python train.py --config configs/vgan_conditional.yaml --data synthetic:num_videos=256 --height 32 --width 32 --frames 8 --out runs/future
+    python train.py --config configs/vgan_conditional.yaml --data synthetic:num_videos=256 --height 32 --width 32 --frames 8 \
+        --out runs/future
     python -m benchmarks.future --checkpoint runs/future --data synthetic:num_videos=64,seed=1     # writes benchmarks/results/future.json
 
 PSNR and SSIM are means over all frames but the first, each against the real one. SWD of the motion (differences of consecutive frames, the
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from data.dataset import VideoDataset
+from metrics.collect import Draw
 from metrics.pixel import psnr, ssim
 from metrics.protocol import to_uint8
-from metrics.collect import Draw
 from metrics.swd import MotionPatches, swd
 from training.restore import load_sampler
 from training.step import to_float

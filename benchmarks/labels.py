@@ -4,9 +4,9 @@
     python train.py --config configs/hrvgan.yaml --data runs/labels_videos --frame_skip 4 --wrong_labels 0.5 ... --out runs/labels
     python -m benchmarks.labels --checkpoint runs/labels
 
-The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small 3-D
-convnet on clips drawn from the same factors with other seeds, holds it to 98% on clips with yet other seeds, lets it judge the samples of
-a checkpoint class by class, and writes benchmarks/results/labels.json. The bar is 90%; without labels it would be one over the classes.
+The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small
+3-D convnet on clips drawn from the same factors with other seeds, holds it to 98% on clips with yet other seeds, lets it judge the samples
+of a checkpoint class by class, and writes benchmarks/results/labels.json. The bar is 90%; without labels it would be one over the classes.
 """
 
 import argparse
@@ -113,7 +113,8 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int) -
         if accuracy >= NEEDED:
             break
     else:
-        raise UserError(f"the judge reaches {accuracy:.1%} on held-out clips, {NEEDED:.0%} are needed; give it more --clips or --judge_steps")
+        raise UserError(f"the judge reaches {accuracy:.1%} on held-out clips, {NEEDED:.0%} are needed; "
+                        "give it more --clips or --judge_steps")
     asked = torch.arange(len(classes)).repeat_interleave(each)
     latents = sampler.latents(len(asked), seed=0)
     found = torch.cat([verdicts(judge, sampler.sample(latents[at:at + 16], asked[at:at + 16])) for at in range(0, len(asked), 16)])

@@ -2,10 +2,10 @@
 
     python -m benchmarks.pixel_mse [--seconds 240]          # writes benchmarks/results/pixel_mse.{json,png}
 
-The term compares each generated clip with a real one of its class, chosen at random. The clip that lies nearest to all of them is their mean,
-so the larger the weight, the more alike and the flatter should the clips of a class become. "variety": standard deviation of each pixel over
-the samples of a class, mean over pixels and classes, as a share of that of real clips. "swd" and "swd_motion": distances of frames and of
-differences between frames. Two trainings at a time, one thread each, for the same wall time.
+The term compares each generated clip with a real one of its class, chosen at random. The clip that lies nearest to all of them is their
+mean, so the larger the weight, the more alike and the flatter should the clips of a class become. "variety": standard deviation of each
+pixel over the samples of a class, mean over pixels and classes, as a share of that of real clips. "swd" and "swd_motion": distances of
+frames and of differences between frames. Two trainings at a time, one thread each, for the same wall time.
 """
 
 import argparse
@@ -63,14 +63,15 @@ def main() -> None:
     for weight in WEIGHTS:
         sampler = load_sampler(options.work / f"weight_{weight}")
         real, labels = real_clips(read_videos(sampler.config, sampler.device), sampler.num_classes)
-        made = torch.cat([to_uint8(sampler.sample(sampler.latents(len(part), 0, at * 16), part)) for at, part in enumerate(labels.split(16))])
+        made = torch.cat([to_uint8(sampler.sample(sampler.latents(len(part), 0, at * 16), part))
+                          for at, part in enumerate(labels.split(16))])
         found[str(weight)] = {"step": sampler.step, "variety": variety(made, labels) / variety(real, labels),
                               "swd": distance(Patches, real, made), "swd_motion": distance(MotionPatches, real, made)}
         print(weight, found[str(weight)], flush=True)
         rows.append(images.grid(made[:EACH // 2, made.shape[1] // 2].numpy(), EACH // 2))
     images.save_png(options.output.with_suffix(".png"), np.concatenate(rows))
-    write_json(options.output, {"command": f"python -m benchmarks.pixel_mse --seconds {options.seconds:g}", "machine": describe(), "data": DATA,
-                                "settings": SIZES["hrvgan"], "clips_per_class": EACH, "weights": found})
+    write_json(options.output, {"command": f"python -m benchmarks.pixel_mse --seconds {options.seconds:g}", "machine": describe(),
+                                "data": DATA, "settings": SIZES["hrvgan"], "clips_per_class": EACH, "weights": found})
 
 
 if __name__ == "__main__":

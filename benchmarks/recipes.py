@@ -163,7 +163,8 @@ def main() -> None:
             if not any(run["seed"] == seed for run in known["published"]):
                 for recipe, run in compare(family, seed, options).items():
                     known[recipe] = [*known[recipe], run]
-            results[family] = {"settings": SIZES[family], "budget_seconds": options.budget, "runs": known, **summarise(known, options.budget)}
+            results[family] = {"settings": SIZES[family], "budget_seconds": options.budget, "runs": known,
+                               **summarise(known, options.budget)}
             write_json(output, {"command": f"python -m benchmarks.recipes --budget {options.budget:g}", "data": DATA,
                                 "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
             plot(results, output.with_suffix(".png"))

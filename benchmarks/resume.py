@@ -24,13 +24,15 @@ from utils.errors import UserError
 from utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ["--height", "32", "--width", "32", "--batch_size", "8", "--model.g_width", "8", "--model.d_width", "8", "--augment", "color,translation",
-            "--model.d_dropout", "0.2", "--checkpoint_every", "3", "--log_every", "1", "--sample_every", "200", "--samples", "4", "--threads", "1",
-            "--tensorboard", "false", "--data", "synthetic:num_videos=8,frames=12"]
+SETTINGS = ["--height", "32", "--width", "32", "--batch_size", "8", "--model.g_width", "8", "--model.d_width", "8",
+            "--augment", "color,translation", "--model.d_dropout", "0.2", "--checkpoint_every", "3", "--log_every", "1",
+            "--sample_every", "200", "--samples", "4", "--threads", "1", "--tensorboard", "false",
+            "--data", "synthetic:num_videos=8,frames=12"]
 
 
 def start(out: Path, settings: list[str]) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "train.py", *settings, "--out", str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "train.py", *settings, "--out", str(out)], cwd=ROOT,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def lines(out: Path) -> int:
@@ -105,8 +107,8 @@ def main():
         status = start(out, settings).wait()
         ours, theirs = final(out), final(reference)
         result = {"command": f"python -m benchmarks.resume --kills {given.kills} --steps {given.steps} --seed {given.seed}",
-                  "run": f"python train.py {' '.join(settings)}", "machine": describe(), "kills": given.kills - doing["ended"], "killed": dict(doing),
-                  "steps_reached": reached, "unreadable_checkpoints": bad, "exit_status_of_the_last_attempt": status,
+                  "run": f"python train.py {' '.join(settings)}", "machine": describe(), "kills": given.kills - doing["ended"],
+                  "killed": dict(doing), "steps_reached": reached, "unreadable_checkpoints": bad, "exit_status_of_the_last_attempt": status,
                   "equal_to_the_undisturbed_run": {name: ours[name] == theirs[name] for name in theirs}}
     Path(given.output).parent.mkdir(parents=True, exist_ok=True)
     write_json(Path(given.output), result)

@@ -37,7 +37,8 @@ CPU = torch.device("cpu")
 
 def plain_loop(nets: dict, real: torch.Tensor, config: TrainConfig):
     """The textbook step on float32 copies of ``nets``."""
-    generator, discriminator = (copy.deepcopy(nets[name]).to(memory_format=torch.contiguous_format) for name in ("generator", "discriminator"))
+    generator, discriminator = (copy.deepcopy(nets[name]).to(memory_format=torch.contiguous_format)
+                                for name in ("generator", "discriminator"))
     betas = (config.beta1, config.beta2)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=config.lr_d or config.lr, betas=betas)
     optimizer_g = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=betas)

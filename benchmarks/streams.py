@@ -66,7 +66,8 @@ def strip(median: Tensor, streams: dict[str, Tensor], clips: int = 4) -> np.ndar
     times, rows = [streams["film"].shape[2] // 4, 3 * streams["film"].shape[2] // 4], []
     shown = {name: to_uint8(part.expand(-1, 3, -1, -1, -1) * 2 - 1 if name == "mask" else part)[:clips] for name, part in streams.items()}
     for clip in range(clips):
-        rows += [median, shown["background"][clip, 0], *(shown[name][clip, time] for time in times for name in ("foreground", "mask", "film"))]
+        rows += [median, shown["background"][clip, 0],
+                 *(shown[name][clip, time] for time in times for name in ("foreground", "mask", "film"))]
     return images.grid(torch.stack(rows).numpy(), 8)
 
 

@@ -153,5 +153,6 @@ def _one_line(message: str) -> str:
     text = re.sub(r"\s+", " ", str(message).replace("\n", " ")).strip()
     text = re.sub(r'^Parser key "([^"]+)": ?-? ?', r"--\1: ", text)
     text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.", "")
-    text = re.sub(r"Does not validate against any .*Subtypes: \[(.*?), NoneType\].*Given value: (.*)", r"Expected a \1. Got value: \2", text)
+    text = re.sub(r"Does not validate against any .*Subtypes: \[(.*?), NoneType\].*Given value: (.*)",
+                  r"Expected a \1. Got value: \2", text)
     return text + " (see --help)"

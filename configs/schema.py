@@ -119,7 +119,8 @@ class TrainConfig:
     first_frame_l1: float = 0.0
     """Weight of the difference of the first generated frame to the one it was made from."""
     wrong_labels: float = 0.0
-    """Of what the discriminator has to refuse, the share that is real clips with a label not theirs (Reed et al. 2016, arXiv 1605.05396)."""
+    """Of what the discriminator has to refuse, the share that is real clips with a label not theirs
+    (Reed et al. 2016, arXiv 1605.05396)."""
     class_ce: float = 0.0
     """Weight of the cross-entropy of the class: the discriminator tells that of real clips, the generator makes clips that it tells right
     (Odena et al. 2017, arXiv 1610.09585)."""
@@ -155,7 +156,8 @@ class TrainConfig:
     tensorboard: bool = True
     """Write TensorBoard events."""
     on_alarm: Literal["stop", "warn", "rollback"] = "warn"
-    """When training collapses: stop, only warn (non-finite values stop all the same), or go back to the last good checkpoint with half the learning rate."""
+    """When training collapses: stop, only warn (non-finite values stop all the same),
+    or go back to the last good checkpoint with half the learning rate."""
     max_rollbacks: int = 3
     """How often to go back before stopping."""
     alarm_patience: int = 20
@@ -191,8 +193,8 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "mask_l1", "max_rollbacks", "alarm_after", "warmup", "grow_from",
-                     "eval_every"):
+        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "mask_l1", "max_rollbacks", "alarm_after", "warmup",
+                     "grow_from", "eval_every"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")

@@ -12,7 +12,7 @@ import torch
 from data.cache import FrameCache, cache_folder
 from data.decode import FITS
 from data.extract import Extraction, extract_all
-from data.health import Health, HealthReport
+from data.health import Health
 from data.layouts import find_sources
 from data.pool import Failure, WorkerPool
 from data.scan import scan as scan_layout
@@ -51,7 +51,8 @@ class VideoDataset(torch.utils.data.Dataset):
         if fps is not None and (frame_skip != 1 or max_frames is not None) or frame_skip != 1 and max_frames is not None:
             raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
         if stabilize and frames > STRETCH:
-            raise UserError(f"--frames {frames}: stabilised stretches have at most {STRETCH} frames; ask for fewer, or leave out --stabilize")
+            raise UserError(f"--frames {frames}: stabilised stretches have at most {STRETCH} frames; "
+                            "ask for fewer, or leave out --stabilize")
         self.height, self.width, self.frames = height, width, frames
         folder = cache_folder(cache_dir)
         if is_synthetic(data):

@@ -12,7 +12,8 @@ _NOTICED = 0.005  # rates such as 4095:4096 come of rounding
 
 
 def aspect_of(stream, turned: bool = False) -> float:
-    """Width of a pixel of a PyAV video stream over its height, as seen after ``turned`` by a quarter; 1.0 where nothing sensible is said."""
+    """Width of a pixel of a PyAV video stream over its height, as seen after ``turned`` by a quarter;
+    1.0 where nothing sensible is said."""
     ratio = float(stream.sample_aspect_ratio or 1)
     if not _PLAUSIBLE[0] <= ratio <= _PLAUSIBLE[1] or abs(ratio - 1) < _NOTICED:
         return 1.0

@@ -24,7 +24,8 @@ class EvaluateConfig:
     controls: bool = False
     """Damage real clips on purpose (`--real`) and show which metric sees which damage."""
     metrics: str = "swd"
-    """Comma-separated names; a feature network may follow with an underscore, as in fid_random or fvd_r3d_18. `--metrics help` lists them."""
+    """Comma-separated names; a feature network may follow with an underscore, as in fid_random or fvd_r3d_18.
+    `--metrics help` lists them."""
     protocol: str | None = None
     """A metric with everything that its value depends on, by name: fid10k, kid_random_1k, fvd2048_16f, is_c3d_10k ..."""
     weights: str | None = None

@@ -113,8 +113,8 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
     picture = plots.controls(damages, list(metrics), ratios, np.array([[name in caught[damage] for name in metrics] for damage in damages]),
                              neutral=0, label="distance from what chance gives, in units of its 95% point")
     return Measured(results, {"controls.png": picture}, [
-        f"controls: value of damaged clips against other real clips; * worse than 95% of {splits} random splits of undamaged ones, what chance "
-        "gives; the value of a metric is the mean of those splits",
+        f"controls: value of damaged clips against other real clips; * worse than 95% of {splits} random splits of undamaged ones, "
+        "what chance gives; the value of a metric is the mean of those splits",
         *(f"{name}: how far the damaged clips' own value is from that of the other real clips" for name, metric in metrics.items()
           if metric.kind == "samples"),
         *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})

@@ -54,8 +54,8 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
             groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
             images[f"{name}.png"] = plots.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
     if config.draws > 1 and fake.count == found.clips:
-        notes.append(f"{config.draws} draws: there are no other generated clips, so their standard deviation is too small to say how far the "
-                     "value may be off")
+        notes.append(f"{config.draws} draws: there are no other generated clips, so their standard deviation is too small to say "
+                     "how far the value may be off")
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)
 

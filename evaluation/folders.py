@@ -41,7 +41,8 @@ def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], netw
     settings = clip_settings(config, metrics, networks)
     check_clips(metrics, networks, settings, config.real)
     real, fake = (read_clips(path, settings, flag) for flag, path in (("--real", config.real), ("--fake", config.fake)))
-    measured = measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake), extracted(settings, real), "none")
+    measured = measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake),
+                            extracted(settings, real), "none")
     if measured:
         measured.notes += rates(real.fps, fake.fps, settings["frames"])
     return measured

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from evaluation.config import EvaluateConfig
+from evaluation.own_network import own_network
 from metrics.lpips import lpips
 from metrics.networks.network import Network, load_network
 from metrics.networks.weights import MissingWeights, find_weights, parse_weights, sha256_of
 from metrics.registry import Metric
-from evaluation.config import EvaluateConfig
-from evaluation.own_network import own_network
 from utils import distributed, hardware
 from utils.errors import UserError
 

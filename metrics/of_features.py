@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from metrics import inception_score as inception
-from metrics import kernel
-from metrics import precision_recall
+from metrics import kernel, precision_recall
 from metrics.features import Features
 from metrics.frechet import FrechetResampler, frechet_at_infinity, frechet_distance, frechet_of_features
 from metrics.protocol import Score

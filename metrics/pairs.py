@@ -11,7 +11,6 @@ import torch
 from metrics.registry import Metric
 from utils.errors import UserError
 
-
 Reader = Callable[[Path], Iterator[np.ndarray]]
 
 

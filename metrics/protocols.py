@@ -30,5 +30,6 @@ def named_protocol(name: str) -> dict:
         raise UserError(f"--protocol {name}: looks at single frames; leave the length of clips out")
     frames = int(match["frames"] or CLIP_LENGTH) if clips else None
     fixed = {"metrics": metric.name, "num_samples": count * (1000 if match["thousands"] else 1), "frame_skip": int(match["skip"] or 1),
-             "frames_per_clip": 1, "one_per_video": clips and metric.kind == "sets", "split": "train", "seed": 0, "fit": "crop", "network_resize": "tf1"}
+             "frames_per_clip": 1, "one_per_video": clips and metric.kind == "sets", "split": "train", "seed": 0, "fit": "crop",
+             "network_resize": "tf1"}
     return fixed | ({"clip_frames": frames} if clips else {})

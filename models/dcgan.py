@@ -69,7 +69,8 @@ class Generator(Growing):
         layers: list[nn.Module] = [nn.LeakyReLU(0.2, inplace=True)]
         inputs, self._ends = self.grid[0], [1]  # how many layers there are up to the end of each doubling
         for outputs in reversed(channels):
-            layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample), *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
+            layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample),
+                       *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
             layers += [*_norm(config.g_norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
             self._ends.append(len(layers))

@@ -52,7 +52,8 @@ class Autoencoder(nn.Module):
     """A frame of any size <-> a code of one byte per value.
 
     It begins as the lowest frequencies of a block cosine transform, as JPEG keeps them, and learns that and all that convolutions can add.
-    ``downsampling``: a power of two, the side of a block; ``channels`` of the code; ``width`` of the widest feature map, which doubles once.
+    ``downsampling``: a power of two, the side of a block; ``channels`` of the code;
+    ``width`` of the widest feature map, which doubles once.
     """
 
     def __init__(self, width: int = 48, downsampling: int = 8, channels: int = 16):
@@ -114,14 +115,15 @@ class Autoencoder(nn.Module):
 
 
 def cosines(side: int, number: int) -> tuple[Tensor, Tensor]:
-    """The ``number`` most telling filters (number, 3, side, side) of an orthonormal transform of RGB blocks: cosines (DCT-II) of lightness and
-    two colour differences, low frequencies first, those of colour counting double; zeros beyond 3 side^2. And for each the factor
+    """The ``number`` most telling filters (number, 3, side, side) of an orthonormal transform of RGB blocks: cosines (DCT-II) of lightness
+    and two colour differences, low frequencies first, those of colour counting double; zeros beyond 3 side^2. And for each the factor
     (number, 1, 1, 1) that brings what frames in [-1, 1] show of it into about [-1, 1]."""
     places = (torch.arange(side) + 0.5) * math.pi / side
     waves = torch.stack([torch.cos(places * frequency) * math.sqrt((1 if frequency == 0 else 2) / side) for frequency in range(side)])
     colours = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
     colours = colours / colours.norm(dim=1, keepdim=True)
-    order = sorted((((1 + y + x) * (2 if colour else 1), colour, y, x) for colour in range(3) for y in range(side) for x in range(side)))[:number]
+    order = sorted((((1 + y + x) * (2 if colour else 1), colour, y, x)
+                    for colour in range(3) for y in range(side) for x in range(side)))[:number]
     basis, gain = torch.zeros(number, 3, side, side), torch.ones(number, 1, 1, 1)
     for index, (_, colour, y, x) in enumerate(order):
         basis[index] = colours[colour].view(3, 1, 1) * torch.outer(waves[y], waves[x])

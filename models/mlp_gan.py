@@ -50,8 +50,8 @@ class MLPGANConfig:
     d_minibatch_std: bool = True
     """Show the discriminator the variety of the batch."""
     init: Literal["smooth", "he", "torch"] = "smooth"
-    """Initial weights: He et al. 2015 with zero biases; the same with discriminator filters that vary smoothly over the frame, without which
-    the generator learns their noise; or PyTorch's own for a linear layer."""
+    """Initial weights: He et al. 2015 with zero biases; the same with discriminator filters that vary smoothly over the frame, without
+    which the generator learns their noise; or PyTorch's own for a linear layer."""
 
     def check(self) -> None:
         """UserError unless there are hidden layers and each has a size."""

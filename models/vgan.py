@@ -220,7 +220,8 @@ def depths(config: TwoStreamsConfig, family: str, shape: ClipShape) -> tuple[int
 
 
 def initialise(network: nn.Module, kind: str) -> None:
-    """Initial weights of every convolution and linear layer, biases zero; for ``normal`` also the scales of norms. ``torch``: as they are."""
+    """Initial weights of every convolution and linear layer, biases zero;
+    for ``normal`` also the scales of norms. ``torch``: as they are."""
     for module in network.modules() if kind != "torch" else ():
         if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)):
             nn.init.normal_(module.weight, 0.0, (2 / (1 + 0.2**2) / _fan_in(module))**0.5 if kind == "he" else 0.01)

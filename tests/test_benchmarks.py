@@ -23,7 +23,8 @@ def test_can_be_imported_and_says_what_it_does(name, monkeypatch, capsys):
 def test_recipes_measures_the_checkpoints_of_a_run(runner, tmp_path):
     from benchmarks import recipes
 
-    runner.train("--out", tmp_path / "run", "--precision", "fp32", "--steps", "6", "--checkpoint_every", "2", "--keep", "9", "--log_every", "2")
+    runner.train("--out", tmp_path / "run", "--precision", "fp32", "--steps", "6", "--checkpoint_every", "2", "--keep", "9",
+                 "--log_every", "2")
     points = recipes.curve(tmp_path / "run", 1e9, 8)
     assert [point["step"] for point in points] == [2, 4, 6] and all(point["swd"] > 0 and point["floor"] > 0 for point in points)
     (kept,) = checkpoint.listed(tmp_path / "run" / "checkpoints")

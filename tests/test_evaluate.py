@@ -79,7 +79,8 @@ def test_two_folders_of_videos(folders, tmp_path, capsys):
     assert measured["psnr"]["interval"]["low"] < measured["psnr"]["score"]["value"] < measured["psnr"]["interval"]["high"]  # four films
     printed = capsys.readouterr().out
     assert printed.startswith("| metric ") and "real vs real" in printed and (output / "metrics.md").read_text() in printed + "\n"
-    for name, smallest in (("samples.png", (32, 48)), ("differences.png", (96, 144)), ("swd.png", (200, 400)), ("swd_motion.png", (200, 400))):
+    for name, smallest in (("samples.png", (32, 48)), ("differences.png", (96, 144)), ("swd.png", (200, 400)),
+                           ("swd_motion.png", (200, 400))):
         picture = cv2.imread(str(output / name))
         assert picture.shape[0] > smallest[0] and picture.shape[1] > smallest[1] and picture.std() > 5
     page = (output / "report.html").read_text()
@@ -90,10 +91,13 @@ def test_two_folders_of_videos(folders, tmp_path, capsys):
 def test_values_are_those_of_the_metrics_on_the_decoded_frames(folders, tmp_path):
     from data.decode import read_frames
     from metrics.pixel import psnr
-    evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--metrics", "psnr", "--output", str(tmp_path), "--batch_size", "5"])
-    frames = [[np.stack(list(read_frames(folders / side / "walk" / f"{n}{ending}"))) for n in range(4)] for side, ending in (("real", ".mp4"), ("fake", ".avi"))]
+    evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--metrics", "psnr", "--output", str(tmp_path),
+                   "--batch_size", "5"])
+    frames = [[np.stack(list(read_frames(folders / side / "walk" / f"{n}{ending}"))) for n in range(4)]
+              for side, ending in (("real", ".mp4"), ("fake", ".avi"))]
     real, fake = (torch.from_numpy(np.concatenate(side)) for side in frames)
-    assert values_of(tmp_path)["metrics"]["psnr"]["score"]["value"] == pytest.approx(psnr(fake, real, data_range=255).mean().item(), abs=1e-9)
+    assert values_of(tmp_path)["metrics"]["psnr"]["score"]["value"] == pytest.approx(
+        psnr(fake, real, data_range=255).mean().item(), abs=1e-9)
 
 
 def test_images_pair_by_name_and_identical_ones_leave_json_valid(folders, tmp_path, capsys):
@@ -134,7 +138,8 @@ def test_a_checkpoint_against_its_videos(run, tmp_path, capsys):
 
 
 def test_a_checkpoint_against_other_videos_at_another_rate(run, folders, tmp_path):
-    evaluate.main(["--checkpoint", str(run), "--data", f"{folders}/real", "--frame_skip", "2", "--num_samples", "99", "--output", str(tmp_path)])
+    evaluate.main(["--checkpoint", str(run), "--data", f"{folders}/real", "--frame_skip", "2", "--num_samples", "99",
+                   "--output", str(tmp_path)])
     written = values_of(tmp_path)
     protocol = written["metrics"]["swd"]["protocol"]
     assert protocol | {"real_clips": 24, "fake_clips": 24, "floor_clips": 12, "frame_skip": 2, "fps": 12.0} == protocol
@@ -147,8 +152,8 @@ def test_a_new_report_takes_the_old_one_s_pictures_along(folders, tmp_path):
     evaluate.main([*base, "--metrics", "psnr"])
     assert (tmp_path / "differences.png").exists()
     evaluate.main([*base, "--metrics", "swd"])
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png", "neighbours.png", "mine.png",
-                                                       "metrics.tex"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.md", "report.html", "samples.png", "swd.png",
+                                                          "neighbours.png", "mine.png", "metrics.tex"}
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -194,8 +199,8 @@ def test_mistakes_are_told_in_a_line_and_leave_the_last_report_alone(folders, ru
 
 
 def test_the_shell_sees_one_line_and_status_2(folders):
-    done = subprocess.run([sys.executable, "evaluate.py", "--real", str(folders / "real"), "--fake", str(folders / "fake"), "--metrics", "fod"],
-                          cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "evaluate.py", "--real", str(folders / "real"), "--fake", str(folders / "fake"),
+                           "--metrics", "fod"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1 and "fod" in done.stderr
 
 
@@ -212,7 +217,8 @@ def test_shortest_compares_what_both_have(folders, tmp_path):
     assert written["metrics"]["psnr"]["protocol"]["clip_frames"] == 7 and "12 real and 7 fake" in written["notes"][0]
 
 
-@pytest.mark.parametrize("total, frames, wanted", [(100, 1, 10), (100, 1, 50), (100, 1, 80), (100, 8, 10), (100, 8, 60), (3, 1, 3), (1, 1, 1)])
+@pytest.mark.parametrize("total, frames, wanted",
+                         [(100, 1, 10), (100, 1, 50), (100, 1, 80), (100, 8, 10), (100, 8, 60), (3, 1, 3), (1, 1, 1)])
 def test_clips_are_drawn_once_each_and_the_floor_shares_no_frame(total, frames, wanted):
     separate = np.arange(0, total, frames)
     chosen, floor = draw_clips(Crowd("", None, total, separate), wanted, seed=5)
@@ -237,12 +243,13 @@ def test_generated_video_becomes_what_a_viewer_sees():
 def test_real_clips_pass_through(clips, tmp_path):
     """A real video beside its own coarse copy: every metric sees the damage, and the floor lies below."""
     from itertools import islice
+
     from data.decode import read_frames
     frames = list(islice(read_frames(clips / "vtest.avi"), 40))
     write_video(tmp_path / "real" / "walk.mp4", frames, 10)
     write_video(tmp_path / "fake" / "walk.mp4", frames, 10, crf=45)
-    evaluate.main(["--real", f"{tmp_path}/real", "--fake", f"{tmp_path}/fake", "--metrics", "psnr,ssim,swd", "--height", "96", "--width", "128",
-                   "--output", str(tmp_path / "report")])
+    evaluate.main(["--real", f"{tmp_path}/real", "--fake", f"{tmp_path}/fake", "--metrics", "psnr,ssim,swd", "--height", "96",
+                   "--width", "128", "--output", str(tmp_path / "report")])
     measured = values_of(tmp_path / "report")["metrics"]
     assert 15 < measured["psnr"]["score"]["value"] < 35 and 0.4 < measured["ssim"]["score"]["value"] < 0.95
     fine = "96x128"

@@ -1,4 +1,5 @@
-"""evaluate.py with metrics of features, offline: intervals, draws, missing weights, protocols, a discriminator of ours, several processes."""
+"""evaluate.py with metrics of features, offline: intervals, draws, missing weights, protocols,
+a discriminator of ours, several processes."""
 
 import json
 import subprocess
@@ -19,19 +20,21 @@ def no_weights(monkeypatch, tmp_path_factory):
 
 
 def measured(folders, tmp_path, *flags):
-    evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--output", str(tmp_path), "--num_samples", "16", "--resamples", "8",
-                   "--cache_dir", str(folders / "cache"), *flags])
+    evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--output", str(tmp_path), "--num_samples", "16",
+                   "--resamples", "8", "--cache_dir", str(folders / "cache"), *flags])
     return values_of(tmp_path)
 
 
 def test_distances_of_random_features_with_intervals_and_floors(folders, tmp_path, capsys):
-    written = measured(folders, tmp_path, "--metrics", "fid_random,kid_random,precision_random,recall_random,fvd_random,diversity,warping_error",
+    written = measured(folders, tmp_path,
+                       "--metrics", "fid_random,kid_random,precision_random,recall_random,fvd_random,diversity,warping_error",
                        "--clip_frames", "3")
     found = written["metrics"]
     assert found["fid_random"]["score"]["value"] > found["fid_random"]["floor"]["value"] > 0
     for name in found:
         interval, value = found[name]["interval"], found[name]["score"]["value"]
-        assert interval["low"] <= value <= interval["high"] if interval else name in ("precision_random", "recall_random") and value in (0, 1)
+        assert (interval["low"] <= value <= interval["high"] if interval
+                else name in ("precision_random", "recall_random") and value in (0, 1))
         assert found[name]["protocol"]["real_content"]
     assert found["fid_random"]["protocol"]["weights"].startswith("random ") and ", frames," in found["fid_random"]["protocol"]["weights"]
     assert ", clips," in found["fvd_random"]["protocol"]["weights"]
@@ -57,7 +60,8 @@ def test_repeated_draws(folders, tmp_path, capsys):
 
 
 def test_what_is_drawn_is_part_of_every_protocol(folders, tmp_path):
-    settings = [measured(folders, tmp_path, "--metrics", "swd", *flags)["metrics"]["swd"]["protocol"]["settings"] for flags in ([], ["--one_per_video"])]
+    settings = [measured(folders, tmp_path, "--metrics", "swd", *flags)["metrics"]["swd"]["protocol"]["settings"]
+                for flags in ([], ["--one_per_video"])]
     assert settings[0] != settings[1]
 
 
@@ -66,11 +70,13 @@ def test_a_named_protocol_is_kept_and_another_number_of_clips_refused(folders, t
     protocol = values_of(tmp_path)["metrics"]["fvd_random"]["protocol"]
     assert protocol | {"name": "fvd_random_4_3f", "real_clips": 4, "clip_frames": 3, "split": "train"} == protocol
     with pytest.raises(UserError, match="needs 5 clips"):
-        evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--protocol", "fvd_random_5_3f", "--output", str(tmp_path)])
+        evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--protocol", "fvd_random_5_3f",
+                       "--output", str(tmp_path)])
 
 
 def test_a_discriminator_of_ours_is_a_network(run, tmp_path):
-    evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={run}", "--num_samples", "12", "--output", str(tmp_path)])
+    evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={run}", "--num_samples", "12",
+                   "--output", str(tmp_path)])
     found = values_of(tmp_path)["metrics"]["fvd_own"]
     assert found["score"]["value"] > found["floor"]["value"] and found["protocol"]["weights"].startswith("own ")
     with pytest.raises(UserError, match="own=RUN"):
@@ -87,8 +93,8 @@ def numbers(value) -> list[float]:
 
 
 def test_two_processes_find_what_one_finds(run, folders, tmp_path):
-    arguments = ["--metrics", "swd,fid_random,diversity", "--num_samples", "20", "--batch_size", "4", "--resamples", "4", "--threads", "1", "--device",
-                 "cpu", "--cache_dir", str(tmp_path / "cache")]
+    arguments = ["--metrics", "swd,fid_random,diversity", "--num_samples", "20", "--batch_size", "4", "--resamples", "4", "--threads", "1",
+                 "--device", "cpu", "--cache_dir", str(tmp_path / "cache")]
     for name, source in (("folders", ["--real", f"{folders}/real", "--fake", f"{folders}/fake"]), ("model", ["--checkpoint", str(run)])):
         found = []
         for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29731"]):
@@ -123,9 +129,10 @@ def stopped():
 evaluate.report.write, distributed.stop = slowly, stopped
 evaluate.main(sys.argv[1:])
 """)
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29733", tmp_path / "slow.py",
-                           "--real", f"{folders}/real", "--fake", f"{folders}/fake", "--metrics", "swd", "--num_samples", "8", "--resamples", "0",
-                           "--cache_dir", tmp_path / "cache", "--output", tmp_path / "report"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29733",
+                           tmp_path / "slow.py", "--real", f"{folders}/real", "--fake", f"{folders}/fake", "--metrics", "swd",
+                           "--num_samples", "8", "--resamples", "0", "--cache_dir", tmp_path / "cache", "--output", tmp_path / "report"],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "report" / "metrics.json").stat().st_mtime
     assert all(float((tmp_path / f"rank{rank}").read_text()) >= written for rank in (0, 1))
@@ -169,8 +176,8 @@ def test_controls_of_shares_say_what_chance_says_of_undamaged_clips(tmp_path):
     """Neighbourhoods are those of the half that is compared: one that held the other half too would hold every undamaged clip."""
     for number in range(24):
         write_video(tmp_path / "real" / f"{number}.mp4", scene(number, frames=8, height=16, width=16), 24)
-    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "precision_random,recall_random,diversity", "--clip_frames", "4",
-                   "--output", str(tmp_path / "report")])
+    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "precision_random,recall_random,diversity",
+                   "--clip_frames", "4", "--output", str(tmp_path / "report")])
     written = values_of(tmp_path / "report")
     for name in ("precision_random", "recall_random"):
         score = written["metrics"][name]["score"]
@@ -184,8 +191,8 @@ def test_controls_of_shares_say_what_chance_says_of_undamaged_clips(tmp_path):
 def test_controls_use_no_more_clips_than_are_kept(tmp_path):
     for number in range(24):
         write_video(tmp_path / "real" / f"{number}.mp4", scene(number, frames=8, height=16, width=16), 24)
-    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd", "--clip_frames", "4", "--max_frames_kept", "41", "--output",
-                   str(tmp_path / "report")])
+    evaluate.main(["--real", f"{tmp_path}/real", "--controls", "--metrics", "swd", "--clip_frames", "4", "--max_frames_kept", "41",
+                   "--output", str(tmp_path / "report")])
     assert values_of(tmp_path / "report")["metrics"]["swd"]["protocol"]["real_clips"] == 20
 
 

@@ -38,15 +38,17 @@ def films(tmp_path_factory):
             draw = np.random.default_rng(first + number)
             x, y = np.meshgrid(np.arange(32), np.arange(24))
             phase, speed, color = draw.uniform(0, 6), draw.uniform(0.3, 0.9), draw.uniform(60, 120, 3)
-            clip = np.stack([128 + np.sin(x / 4 + y / 9 + phase + speed * t)[..., None] * color for t in range(FRAMES)]).clip(0, 255).astype(np.uint8)
+            clip = np.stack([128 + np.sin(x / 4 + y / 9 + phase + speed * t)[..., None] * color
+                             for t in range(FRAMES)]).clip(0, 255).astype(np.uint8)
             clip = clip[draw.permutation(FRAMES)] if side == "shuffled" else clip
             write_video(root / side / f"{number:02d}.mp4", clip, 24)
     return root
 
 
 def fvd(films, fake, output):
-    evaluate.main(["--real", f"{films}/real", "--fake", f"{films}/{fake}", "--metrics", "fvd", "--weights", f"i3d={films}/i3d.pt", "--num_samples", "60",
-                   "--clip_frames", str(FRAMES), "--cache_dir", f"{films}/cache", "--output", str(output), "--resamples", "0"])
+    evaluate.main(["--real", f"{films}/real", "--fake", f"{films}/{fake}", "--metrics", "fvd", "--weights", f"i3d={films}/i3d.pt",
+                   "--num_samples", "60", "--clip_frames", str(FRAMES), "--cache_dir", f"{films}/cache", "--output", str(output),
+                   "--resamples", "0"])
     return values_of(output)["metrics"]["fvd"]
 
 
@@ -57,7 +59,8 @@ def test_the_value_is_that_of_the_network_s_features_and_disorder_is_seen(films,
         clips = dataset.gather(torch.arange(60))["video"]
         sides.append(Toy()(clips.permute(0, 4, 1, 2, 3).float()).double().numpy())
     means, covariances = [side.mean(axis=0) for side in sides], [np.cov(side, rowvar=False) for side in sides]
-    expected = ((means[0] - means[1])**2).sum() + np.trace(covariances[0] + covariances[1] - 2 * scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real)
+    expected = ((means[0] - means[1])**2).sum() + np.trace(covariances[0] + covariances[1]
+                                                           - 2 * scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real)
     like = fvd(films, "like", tmp_path)
     assert like["score"]["value"] == pytest.approx(expected, rel=1e-6)
     shuffled = fvd(films, "shuffled", tmp_path)

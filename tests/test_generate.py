@@ -259,8 +259,8 @@ def test_a_broken_generator_is_named():
 @pytest.mark.parametrize("flag, value", [
     ("num_frames", 0), ("num_frames", 2.5), ("num_frames", "many"), ("fps", 0), ("fps", -1), ("fps", "fast"),
     ("crf", 52), ("output_file", "film.webm"), ("grid", "3by4"), ("grid", "0x2"), ("path", "zigzag"), ("batch_size", 0),
-    ("num_videos", 0), ("seed", -1), ("truncation", 0), ("interpolate", "3"), ("interpolate", "3:-4"), ("label", "cat"), ("keyframe_seconds", 0), ("keyframe_seconds", "long"),
-    ("model_path", "no/such/run"), ("device", "tpu"), ("precision", "fp16")])
+    ("num_videos", 0), ("seed", -1), ("truncation", 0), ("interpolate", "3"), ("interpolate", "3:-4"), ("label", "cat"),
+    ("keyframe_seconds", 0), ("keyframe_seconds", "long"), ("model_path", "no/such/run"), ("device", "tpu"), ("precision", "fp16")])
 def test_a_mistake_in_python_is_a_user_error_that_names_it(run, tmp_path, flag, value):
     arguments = {"num_frames": 2, "output_file": tmp_path / "film.mp4", "model_path": run, "device": "cpu", flag: value}
     with pytest.raises(UserError) as caught:

@@ -17,8 +17,8 @@ from utils.errors import UserError
 from utils.images import to_uint8
 from utils.seeds import derive
 
-SIZE = ["--height", "16", "--width", "24", "--frames", "4", "--batch_size", "4", "--steps", "2", "--model.g_width", "4", "--model.d_width", "4",
-        "--precision", "fp32"]
+SIZE = ["--height", "16", "--width", "24", "--frames", "4", "--batch_size", "4", "--steps", "2", "--model.g_width", "4",
+        "--model.d_width", "4", "--precision", "fp32"]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def runs(runner, tmp_path_factory):
     """A run of each family that has hardly been trained."""
     folder = tmp_path_factory.mktemp("streams")
     for family in ("vgan", "vgan_conditional", "dcgan"):
-        runner.train("--family", family, *SIZE, *(["--frames", "1"] if family == "dcgan" else ["--model.max_width", "8"]), "--out", folder / family,
-                     settings=QUICK)
+        runner.train("--family", family, *SIZE, *(["--frames", "1"] if family == "dcgan" else ["--model.max_width", "8"]),
+                     "--out", folder / family, settings=QUICK)
     return folder
 
 
@@ -157,8 +157,8 @@ def test_predictions_are_measured_beside_standing_still(runs, tmp_path, capsys):
 
 
 def test_shorter_clips_are_predicted_too(runs, tmp_path):
-    evaluate.main(["--checkpoint", str(runs / "vgan_conditional"), "--metrics", "psnr", "--num_samples", "4", "--clip_frames", "2", "--device", "cpu",
-                   "--output", str(tmp_path)])
+    evaluate.main(["--checkpoint", str(runs / "vgan_conditional"), "--metrics", "psnr", "--num_samples", "4", "--clip_frames", "2",
+                   "--device", "cpu", "--output", str(tmp_path)])
     assert measured(tmp_path)["metrics"]["psnr"]["protocol"]["clip_frames"] == 4
 
 

@@ -16,7 +16,8 @@ from training import registry
 from training.gan import GANTask
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"^(?:torchrun --nproc_per_node \d+|python) ((?:train|generate|evaluate)\.py.*?)(?:\s+#.*)?$", README, re.M)))
+COMMANDS = sorted(set(re.findall(r"^(?:torchrun --nproc_per_node \d+|python) "
+                                 r"((?:train|generate|evaluate)\.py.*?)(?:\s+#.*)?$", README, re.M)))
 
 
 def test_there_are_commands():

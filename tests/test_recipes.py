@@ -23,7 +23,8 @@ VGAN = ["--height", "16", "--width", "32", "--frames", "4", "--model.g_width", "
 SMALL = {
     "dcgan": ["--height", "32", "--width", "64", "--model.g_width", "4", "--model.d_width", "4"],
     "keyframes": ["--height", "32", "--width", "32", "--model.ae_width", "4", "--model.flow_width", "4", "--model.crop", "null"],
-    "hrvgan": ["--height", "32", "--width", "32", "--frames", "4", "--model.g_width", "4", "--model.d_width", "4", "--model.max_width", "8"],
+    "hrvgan": ["--height", "32", "--width", "32", "--frames", "4", "--model.g_width", "4", "--model.d_width", "4",
+               "--model.max_width", "8"],
     "mlp_gan": ["--height", "16", "--width", "24", "--model.widths", "[8,12]"],
     "vgan": VGAN,
     "vgan_conditional": VGAN,
@@ -38,7 +39,8 @@ def settings(recipe: str) -> list[str]:
     given = yaml.safe_load((FOLDER / recipe).read_text())
     length = ["--epochs", "null"] if given.get("epochs") else []
     thinning = ["--max_frames", "null"] if given.get("max_frames") else []
-    return ["--config", str(FOLDER / recipe), *QUICK, *SMALL[given["family"]], "--batch_size", "4", *length, *thinning, "--steps", str(STEPS)]
+    return ["--config", str(FOLDER / recipe), *QUICK, *SMALL[given["family"]], "--batch_size", "4", *length, *thinning,
+            "--steps", str(STEPS)]
 
 
 def evaluated(out: Path, folder: Path) -> dict:

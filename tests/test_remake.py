@@ -20,8 +20,9 @@ from training.restore import load_sampler
 from utils.errors import UserError
 from utils.images import save_png
 
-SMALL = [*QUICK, "--family", "keyframes", "--frames", "3", "--height", "16", "--width", "16", "--batch_size", "4", "--steps", "2", "--device", "cpu",
-         "--precision", "fp32", "--model.ae_width", "4", "--model.ae_downsampling", "4", "--model.ae_channels", "4", "--model.flow_width", "4"]
+SMALL = [*QUICK, "--family", "keyframes", "--frames", "3", "--height", "16", "--width", "16", "--batch_size", "4", "--steps", "2",
+         "--device", "cpu", "--precision", "fp32", "--model.ae_width", "4", "--model.ae_downsampling", "4", "--model.ae_channels", "4",
+         "--model.flow_width", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +113,10 @@ def test_a_film_of_four_times_the_frames(run, tmp_path):
     written = generate_video(output_file=tmp_path / "slow.mp4", model_path=run, input=str(source), factor=4, crf=0, device="cpu")
     made, new_rate = read(written)
     assert len(made) == 24 and new_rate == 4 * rate == Fraction(120000, 1001)
-    assert max(np.abs(made[4 * index].astype(int) - frame).mean() for index, frame in enumerate(decoded)) < 2.5  # colours are halved in H.264
-    assert read(generate_video(output_file=tmp_path / "calm.mp4", model_path=run, input=str(source), factor=4, fps=10, device="cpu"))[1] == 10
+    # Colours are halved in H.264.
+    assert max(np.abs(made[4 * index].astype(int) - frame).mean() for index, frame in enumerate(decoded)) < 2.5
+    assert read(generate_video(output_file=tmp_path / "calm.mp4", model_path=run, input=str(source), factor=4, fps=10,
+                               device="cpu"))[1] == 10
 
 
 def test_odd_sizes_and_lossless_pictures(run, tmp_path):
@@ -253,8 +256,9 @@ def test_what_cannot_be_remade_is_one_line_and_writes_nothing(run, tmp_path):
     text, film = tmp_path / "words.mp4", write_film(tmp_path / "film.mp4", moving(3))
     text.write_text("words")
     before = film.read_bytes()
-    for settings, named in (({"input": str(tmp_path / "none.mp4"), "factor": 2}, "none.mp4"), ({"input": str(text), "factor": 2}, "words.mp4"),
-                            ({"input": str(film), "factor": 100}, "fps"), ({}, "makes films from films"),
+    for settings, named in (({"input": str(tmp_path / "none.mp4"), "factor": 2}, "none.mp4"),
+                            ({"input": str(text), "factor": 2}, "words.mp4"), ({"input": str(film), "factor": 100}, "fps"),
+                            ({}, "makes films from films"),
                             ({"input": str(film), "factor": 2, "output_file": film}, "made from")):
         with pytest.raises(UserError, match=named):
             generate_video(**{"output_file": tmp_path / "out.mp4", "model_path": run, "device": "cpu", **settings})

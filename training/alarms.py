@@ -34,9 +34,9 @@ class Alarm:
 
 @dataclass
 class Watch:
-    """Looks at each logged row; raises an alarm once when a condition has held for ``patience`` rows that could show it. ``after``: the step
-    from which samples should differ; those that have differed before are watched from then on. ``nearest``: the smallest distance of samples to
-    real clips so far, the middle one of any three in a row; ``last``: the last two."""
+    """Looks at each logged row; raises an alarm once when a condition has held for ``patience`` rows that could show it. ``after``: the
+    step from which samples should differ; those that have differed before are watched from then on. ``nearest``: the smallest distance of
+    samples to real clips so far, the middle one of any three in a row; ``last``: the last two."""
 
     patience: int
     after: int
@@ -83,7 +83,8 @@ class Watch:
             self.nearest = middle if before is None else min(before, middle)
         self.last = [*self.last, distance][-2:]
         return self._held("samples drift", away, row, min(3, self.patience),
-                          f"samples are {distance:.2f} away from real clips, and have been {self.nearest or 0:.2f}: mode collapse or divergence")
+                          f"samples are {distance:.2f} away from real clips, and have been {self.nearest or 0:.2f}: "
+                          "mode collapse or divergence")
 
     def _held(self, kind: str, now: bool, row: dict, needed: int, message: str) -> list[Alarm]:
         if not now:
@@ -108,8 +109,9 @@ def variety(video: Tensor) -> float:
 
 
 def distance(video: Tensor, real: Tensor) -> float:
-    """Energy distance 2 E|x-y| - E|x-x'| - E|y-y'| of clips x to real ones y, both (B, 3, T, H, W) and shrunk as for :func:`variety`, as a share
-    of E|y-y'| (Szekely & Rizzo 2013, doi 10.1016/j.jspi.2013.03.018). Without bias: 0 on average, now and then below, where both are alike."""
+    """Energy distance 2 E|x-y| - E|x-x'| - E|y-y'| of clips x to real ones y, both (B, 3, T, H, W) and shrunk as for
+    :func:`variety`, as a share of E|y-y'| (Szekely & Rizzo 2013, doi 10.1016/j.jspi.2013.03.018). Without bias: 0 on average, now
+    and then below, where both are alike."""
     made, known = thumbnails(video).flatten(1), thumbnails(real).flatten(1)
     own = _between(known)
     return (2 * _distances(made, known, 2).mean().item() - _between(made)) / own - 1

@@ -196,7 +196,8 @@ def load_nets(nets: dict[str, nn.Module], tensors: Mapping[str, torch.Tensor], w
         for key, value in own.items():
             found = tensors[key]
             if found.shape != value.shape:
-                raise UserError(f"{where}: does not fit the network {name!r}: {key} is {tuple(found.shape)} there, {tuple(value.shape)} here")
+                raise UserError(f"{where}: does not fit the network {name!r}: "
+                                f"{key} is {tuple(found.shape)} there, {tuple(value.shape)} here")
             value.copy_(found)
 
 

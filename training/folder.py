@@ -68,8 +68,8 @@ class RunFolder:
         self.path.rename(aside)
 
     def truncate(self, name: str, last_step: int, every: int) -> None:
-        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again. The last line, which closed
-        a run that now goes on, goes too unless its step is a multiple of ``every``."""
+        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again. The last line, which
+        closed a run that now goes on, goes too unless its step is a multiple of ``every``."""
         path = self.path / name
         if path.exists():
             lines = [(line, _step_of(line)) for line in path.read_text().splitlines()]

@@ -54,8 +54,8 @@ class GANTask:
         self.config, self.policy, self.num_classes = config, parse_policy(config.augment), info.num_classes
         self.loss_d, self.loss_g = LOSSES[config.loss]
         self.phases = [
-            Phase("d", self.nets["discriminator"], make_optimizer(config, self.nets["discriminator"], config.lr_d or config.lr), config.d_repeats,
-                  clamp=config.clip_weights),
+            Phase("d", self.nets["discriminator"], make_optimizer(config, self.nets["discriminator"], config.lr_d or config.lr),
+                  config.d_repeats, clamp=config.clip_weights),
             Phase("g", generator, make_optimizer(config, generator, config.lr), every=config.g_every)]
         if config.share_fakes:
             self.phases.reverse()
@@ -177,7 +177,8 @@ class GANTask:
             shown["pixel_mse"] = (made.float() - batch.video).square().mean()
         if config.first_frame_l1:
             shown["first_frame_l1"] = (made[:, :, 0].float() - batch.video[:, :, 0]).abs().mean()
-        weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1, "class_ce": config.class_ce}
+        weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1,
+                   "class_ce": config.class_ce}
         return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}
 
 

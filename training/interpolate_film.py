@@ -38,7 +38,8 @@ class Film:
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults
-        self._by_time = abs(health.seconds - self.length / self.fps) > max(1.5 / self.fps, 0.02 * health.seconds) if health.seconds else False
+        self._by_time = (abs(health.seconds - self.length / self.fps) > max(1.5 / self.fps, 0.02 * health.seconds)
+                         if health.seconds else False)
         if self._by_time:
             self.length = round(health.seconds * self.fps)
 
@@ -48,8 +49,8 @@ class Film:
         for index, frame in enumerate(read_frames(self.path, fps=self.fps if self._by_time else None)):
             size = size or frame.shape
             if frame.shape != size:
-                raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, those before are {size[1]}x{size[0]}; "
-                                "bring all to one size")
+                raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "
+                                f"those before are {size[1]}x{size[0]}; bring all to one size")
             yield frame
 
 

@@ -11,7 +11,6 @@ from training.pixel_losses import PixelLoss
 from training.task import Batch, DataInfo, Phase, Request
 from utils.errors import UserError
 
-
 # A frame whose squared error to a neighbour is so small a share of the neighbours' to each other is that neighbour again, coded anew.
 _REPEAT = 1 / 30
 _LEVEL = 2 / 255

@@ -160,8 +160,8 @@ class Loop:
         return {"step": self.step, **dict(zip(stats, values.tolist()))}
 
     def _look(self) -> dict[str, float]:
-        """How much samples, of one class if any, differ from each other, beside real clips (1 = as much); and how far those of all classes are
-        from real clips, as a user would see them: the average of weights trembles less, but tells of a collapse late."""
+        """How much samples, of one class if any, differ from each other, beside real clips (1 = as much); and how far those of all classes
+        are from real clips, as a user would see them: the average of weights trembles less, but tells of a collapse late."""
         if self.step % (self.config.log_every * LOOK_EVERY) or self.real_variety == 0 or not self.task.latent_dim:
             return {}
         clips = self._samples(self.task.nets, self.shown_class)

@@ -55,7 +55,8 @@ class CompiledSlopes:
         with torch.autocast(video.device.type, enabled=False):
             expected = self._with_gradients(squared_slopes(discriminator, noise))
             try:
-                found = self._with_gradients(self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), noise, label))
+                found = self._with_gradients(self._compiled(dict(self._net.named_parameters()),
+                                                            dict(self._net.named_buffers()), noise, label))
             except Exception as error:  # whatever stops the compiler must not stop training
                 return self._gives_up(str(error).strip().partition("\n")[0] or type(error).__name__)
         # A gradient that is zero but for rounding says nothing about the others.

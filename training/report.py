@@ -92,7 +92,8 @@ def _evaluations(run: Path, config: TrainConfig) -> str:
 
 def _numbers(row: dict, setup: Setup) -> str:
     sizes = {f"parameters, {name}": f"{sum(p.numel() for p in net.parameters()):,}" for name, net in setup.task.nets.items()}
-    values = {f"{name} ({MEANINGS[name]})" if name in MEANINGS else name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+    values = {f"{name} ({MEANINGS[name]})" if name in MEANINGS else name: f"{value:.4g}" if isinstance(value, float) else str(value)
+              for name, value in row.items()}
     arithmetic = {"device": str(setup.device), "arithmetic": str(setup.dtype).removeprefix("torch.")}
     return _table({**sizes, **arithmetic, **values})
 

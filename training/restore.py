@@ -44,7 +44,8 @@ class Sampler:
             return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
 
     def streams(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> dict[str, Tensor]:
-        """What :meth:`sample` would give, as "film", and the parts it is made of by name, (B, 1 or 3, T, H, W). Only with ``has_streams``."""
+        """What :meth:`sample` would give, as "film", and the parts it is made of by name, (B, 1 or 3, T, H, W).
+        Only with ``has_streams``."""
         nets = self._task.nets
         with hardware.autocast(self.dtype, self.device), samples.evaluating(nets) as device:
             parts = self._task.streams(nets, Request(latents, labels, video).to(device))

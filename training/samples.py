@@ -54,7 +54,8 @@ def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> 
 
 
 def real_clips(dataset: VideoDataset, number: int, seed: int, label: int | None = None) -> Tensor:
-    """uint8 (number, T, H, W, 3), fewer where there are fewer: the same clips for the same seed, spread over all videos, or those of a class."""
+    """uint8 (number, T, H, W, 3), fewer where there are fewer: the same clips for the same seed,
+    spread over all videos, or those of a class."""
     chosen = torch.randperm(len(dataset), generator=torch_generator(seed, "shown reals"))
     if label is not None:
         chosen = chosen[dataset.labels()[chosen] == label]

@@ -76,7 +76,8 @@ def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:
     """(number, 3, H, W): directions in which the training frames vary most about :func:`mean_frame`, both before a tanh, from the strongest
     on. Each is as long as the frames' root mean square along it; zeros where there are fewer.
 
-    From the first frames of at most four times as many clips, spread evenly, by the eigenvectors of their Gram matrix (Sirovich & Kirby 1987).
+    From the first frames of at most four times as many clips, spread evenly,
+    by the eigenvectors of their Gram matrix (Sirovich & Kirby 1987).
     """
     before_tanh = lambda frames: torch.atanh(frames.clamp(-0.98, 0.98)).flatten(1)
     mean, frames = mean_frame(dataset), []

@@ -190,7 +190,8 @@ class _H264:
 
     def _configure(self, width: int, height: int) -> None:
         if max(width, height) > _MOST_H264:
-            raise UserError(f"{width}x{height}: H.264 holds at most {_MOST_H264} pixels a side; make fewer or smaller cells, or write a .png")
+            raise UserError(f"{width}x{height}: H.264 holds at most {_MOST_H264} pixels a side; "
+                            "make fewer or smaller cells, or write a .png")
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", self._time_base
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

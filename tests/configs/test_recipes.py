@@ -22,7 +22,8 @@ def read(path: Path) -> TrainConfig:
 
 
 def test_there_are_recipes():
-    assert {"dcgan.yaml", "faithful/dcgan.yaml", "hrvgan.yaml", "faithful/hrvgan.yaml"} <= {path.relative_to(FOLDER).as_posix() for path in RECIPES}
+    assert {"dcgan.yaml", "faithful/dcgan.yaml", "hrvgan.yaml", "faithful/hrvgan.yaml"} <= {
+        path.relative_to(FOLDER).as_posix() for path in RECIPES}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(FOLDER).as_posix())
@@ -51,7 +52,8 @@ def test_the_published_dcgan_has_the_published_numbers():
 
 def test_the_published_hrvgan_grows_and_takes_the_published_rates():
     config = read(FOLDER / "faithful" / "hrvgan.yaml")
-    assert (config.lr, config.lr_d, config.beta1, config.beta2, config.gp, config.loss, config.ema) == (1e-3, None, 0.0, 0.99, 10.0, "wgan_gp", 0.999)
+    assert (config.lr, config.lr_d, config.beta1, config.beta2, config.gp, config.loss, config.ema) == (
+        1e-3, None, 0.0, 0.99, 10.0, "wgan_gp", 0.999)
     clips = [step * config.batch_size for step in (37_500, 75_000, 112_500, 150_000)]
     assert clips == [600_000, 1_200_000, 1_800_000, 2_400_000]
     stages = [stage(config, clip // config.batch_size + 1) for clip in (0, *clips)]
@@ -63,5 +65,6 @@ def test_the_published_keyframes_have_the_published_numbers():
     task = FAMILIES["keyframes"].task(config, DataInfo(), torch.device("cpu"))
     count = {name: sum(parameter.numel() for parameter in net.parameters()) for name, net in task.nets.items()}
     assert count == {"autoencoder": 90_659, "interpolator": 14_213}
-    assert (config.lr, config.beta1, config.beta2, config.batch_size, config.epochs, config.height, config.ema) == (1e-3, 0.9, 0.999, 8, 50, 64, 0)
+    assert (config.lr, config.beta1, config.beta2, config.batch_size, config.epochs, config.height, config.ema) == (
+        1e-3, 0.9, 0.999, 8, 50, 64, 0)
     assert config.model.reconstruction == config.model.interpolation == "l1:1"

@@ -36,8 +36,9 @@ def test_settings_that_make_no_sense_are_refused_by_name(settings, flag):
 
 
 @pytest.mark.parametrize("family, settings", [
-    ("dcgan", {"g_width": 0}), ("dcgan", {"growth": 0}), ("dcgan", {"g_depth": -1}), ("dcgan", {"d_dropout": 1.0}), ("dcgan", {"latent_dim": -1}),
-    ("vgan", {"max_width": 0}), ("vgan", {"depth": -1}), ("hrvgan", {"class_dim": -1}), ("mlp_gan", {"components": -1}), ("keyframes", {"crop": 0})])
+    ("dcgan", {"g_width": 0}), ("dcgan", {"growth": 0}), ("dcgan", {"g_depth": -1}), ("dcgan", {"d_dropout": 1.0}),
+    ("dcgan", {"latent_dim": -1}), ("vgan", {"max_width": 0}), ("vgan", {"depth": -1}), ("hrvgan", {"class_dim": -1}),
+    ("mlp_gan", {"components": -1}), ("keyframes", {"crop": 0})])
 def test_sizes_of_networks_are_refused_by_name(family, settings):
     (name,) = settings
     with pytest.raises(UserError, match=f"--model.{name} {settings[name]}: must be at least"):

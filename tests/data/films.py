@@ -12,7 +12,8 @@ def write_film(path: Path, frames, rate=25, codec: str = "libx264", seconds=None
     """Encode uint8 RGB frames; ``seconds`` sets each frame's time stamp instead of a constant rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as container:
-        stream = container.add_stream(codec, rate=rate, options={"crf": "4", "preset": "ultrafast", "bf": "0"} if options is None else options)
+        stream = container.add_stream(codec, rate=rate,
+                                      options={"crf": "4", "preset": "ultrafast", "bf": "0"} if options is None else options)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
         if pixel_aspect:

@@ -84,8 +84,9 @@ def test_more_frames_than_any_video_has(folder):
     assert len(shorter) == 2 and [video.status for video in shorter.report.videos] == ["ok", "too short", "ok"]
 
 
-@pytest.mark.parametrize("options, words", [({"frame_skip": 0}, "--frame_skip 0"), ({"fit": "squash"}, "--fit squash"), ({"storage": "cloud"}, "--storage cloud"),
-                                            ({"frames": 0}, "--frames 0"), ({"fps": -1.0}, "--fps -1"), ({"max_frames": 0}, "--max_frames 0")])
+@pytest.mark.parametrize("options, words", [({"frame_skip": 0}, "--frame_skip 0"), ({"fit": "squash"}, "--fit squash"),
+                                            ({"storage": "cloud"}, "--storage cloud"), ({"frames": 0}, "--frames 0"),
+                                            ({"fps": -1.0}, "--fps -1"), ({"max_frames": 0}, "--max_frames 0")])
 def test_impossible_settings_are_one_line(folder, options, words):
     with pytest.raises(UserError, match=words):
         build(folder, **options)
@@ -132,7 +133,8 @@ def test_ranks_share_the_batch_of_one(dataset, position, seed, size, world):
 @pytest.mark.parametrize("ordered", [False, True])
 def test_batches_depend_on_seed_and_position_alone(folder, dataset, ordered):
     positions = [0, 1, 2, 3, 50, 2, 1000003, 7, 8]  # with jumps back and forth: prefetching must not show
-    with Batches(dataset, 6, 1, ordered=ordered, workers=0) as plain, Batches(build(folder, storage="disk"), 6, 1, ordered=ordered, workers=3) as other:
+    with (Batches(dataset, 6, 1, ordered=ordered, workers=0) as plain,
+          Batches(build(folder, storage="disk"), 6, 1, ordered=ordered, workers=3) as other):
         for position in positions:
             one, two = plain.at(position), other.at(position)
             assert torch.equal(one["video"], two["video"]) and torch.equal(one["label"], two["label"])

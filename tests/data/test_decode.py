@@ -38,7 +38,8 @@ def test_frame_skip_opens_only_what_it_keeps(count, skip):
 
 
 @pytest.mark.parametrize("rate, fps, expected", [
-    (25, 25, list(range(50))), (30000 / 1001, 30000 / 1001, list(range(50))), (30, 15, list(range(0, 50, 2))), (30, 10, list(range(0, 50, 3))), (25, 5, list(range(0, 50, 5))), (60, 4, [0, 15, 30, 45]),
+    (25, 25, list(range(50))), (30000 / 1001, 30000 / 1001, list(range(50))), (30, 15, list(range(0, 50, 2))),
+    (30, 10, list(range(0, 50, 3))), (25, 5, list(range(0, 50, 5))), (60, 4, [0, 15, 30, 45]),
     (25, 12.5, list(range(0, 50, 2))), (10, 20, [i // 2 for i in range(99)])])
 @pytest.mark.parametrize("clock", [None, 1000])
 def test_fps_divides_a_constant_rate_evenly(rate, fps, expected, clock):
@@ -51,7 +52,8 @@ def test_fps_divides_a_constant_rate_evenly(rate, fps, expected, clock):
 def test_fps_follows_the_clock_of_a_variable_rate(steps, fps):
     times = np.cumsum([0, *steps])
     out, _ = picked(times, fps=fps)
-    due = np.maximum.accumulate(times * fps + 0.25 * np.minimum(1, np.diff(times, prepend=0) * fps))  # a quarter of a frame early is on time
+    # A quarter of a frame early is on time.
+    due = np.maximum.accumulate(times * fps + 0.25 * np.minimum(1, np.diff(times, prepend=0) * fps))
     assert len(out) == int(np.floor(due[-1])) + 1
     for tick, shown in enumerate(out):  # the first frame in the tick's window, else the one before again
         window = np.flatnonzero((due >= tick) & (due < tick + 1))
@@ -60,7 +62,8 @@ def test_fps_follows_the_clock_of_a_variable_rate(steps, fps):
 
 def test_breaks_in_time_and_damage_are_marked():
     stream = Listed([0, 0.04, 0.08, 0.12, 0.16, 0.2])
-    assert [(int(picture[0, 0, 0]), broken) for picture, _, broken in pick(stream, bad=[(0.07, 0.13)])] == [(0, False), (1, False), (4, True), (5, False)]
+    assert [(int(picture[0, 0, 0]), broken) for picture, _, broken in pick(stream, bad=[(0.07, 0.13)])] == [
+        (0, False), (1, False), (4, True), (5, False)]
     jump = Listed([0, 0.04, 1e6, 1e6 + 0.04, 0.16])  # damaged time stamps must not make millions of repeats
     assert [(int(picture[0, 0, 0]), repeats, broken) for picture, repeats, broken in pick(jump, fps=25)] == [
         (0, 1, False), (1, 1, False), (2, 1, True), (3, 1, False), (4, 1, True)]
@@ -110,7 +113,8 @@ def ramp(height, width):
     return np.round(np.stack([x, y, np.zeros_like(x)], -1) * 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("size, target", [((90, 160), (64, 64)), ((160, 90), (64, 64)), ((40, 40), (160, 320)), ((272, 640), (160, 320)), ((33, 57), (20, 90))])
+@pytest.mark.parametrize("size, target", [((90, 160), (64, 64)), ((160, 90), (64, 64)), ((40, 40), (160, 320)), ((272, 640), (160, 320)),
+                                          ((33, 57), (20, 90))])
 def test_crop_keeps_the_aspect_and_the_centre(size, target):
     (high, wide), (height, width) = size, target
     out = fit_frame(ramp(high, wide), height, width, "crop").astype(float) / 255
@@ -141,7 +145,8 @@ def test_shrinking_averages_areas():
     assert np.all(np.abs(fit_frame(checks.astype(np.uint8), 16, 16).astype(int) - 127.5) < 1)  # no aliasing
 
 
-@given(high=st.integers(1, 90), wide=st.integers(1, 90), height=st.integers(1, 70), width=st.integers(1, 70), fit=st.sampled_from(["crop", "pad", "stretch"]))
+@given(high=st.integers(1, 90), wide=st.integers(1, 90), height=st.integers(1, 70), width=st.integers(1, 70),
+       fit=st.sampled_from(["crop", "pad", "stretch"]))
 def test_any_size_becomes_any_size(high, wide, height, width, fit):
     out = fit_frame(np.full((high, wide, 3), 200, np.uint8), height, width, fit)
     assert out.shape == (height, width, 3) and out.dtype == np.uint8 and out.max() == 200

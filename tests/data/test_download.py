@@ -67,7 +67,8 @@ def test_a_whole_part_needs_no_second_visit(site, film, get, monkeypatch):
 
 
 BAD = {
-    "404": (dict(status=404), "HTTP 404"), "403": (dict(status=403), "HTTP 403"), "always 503": (dict(status=503), "HTTP 503 .* tried 3 times"),
+    "404": (dict(status=404), "HTTP 404"), "403": (dict(status=403), "HTTP 403"),
+    "always 503": (dict(status=503), "HTTP 503 .* tried 3 times"),
     "nothing in it": (dict(status=204), "HTTP 204"), "empty": (dict(body=b""), "no video that can be read"),
     "a page": (dict(body=b"<p>not here", type="text/html; charset=utf-8"), "web page"),
     "a page that lies": (dict(body=b"\n<!DOCTYPE html><title>Log in"), "web page"),
@@ -201,7 +202,8 @@ def test_a_file_on_disk(film, get, tmp_path):
 
 def test_cookies_are_sent_and_left_alone(site, film, get, tmp_path):
     cookies = tmp_path / "cookies.txt"
-    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\tsecret\nelsewhere.org\tFALSE\t/\tFALSE\t0\tno\tno\n")
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\tsecret\n"
+                       "elsewhere.org\tFALSE\t/\tFALSE\t0\tno\tno\n")
     before = cookies.read_text()
     get(site.put("/a.mp4", film), "--cookies", cookies)
     assert site.asked[0][1]["Cookie"] == "key=secret" and cookies.read_text() == before

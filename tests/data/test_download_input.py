@@ -25,26 +25,32 @@ def test_names_stay_inside_and_apart(site, film, get, tmp_path):
     (tmp_path / "videos" / "q.mp4").write_text("mine")
     said, entries = get(*(site.url + path for path in paths), "--backend", "direct")
     names = {path: entry["file"] for path, entry in entries.items()}
-    assert set(files(tmp_path)) == {*names.values(), "q.mp4"} and len(set(names.values())) == 10 and not (tmp_path.parent / "evil.mp4").exists()
-    assert names[paths[0]] == "evil.mp4" and names[paths[1]] == "hidden.mp4" and names[paths[2]] == "CON_.mp4" and names[paths[9]] == "rf.mp4"
+    assert set(files(tmp_path)) == {*names.values(), "q.mp4"} and len(set(names.values())) == 10
+    assert not (tmp_path.parent / "evil.mp4").exists()
+    assert names[paths[0]] == "evil.mp4" and names[paths[1]] == "hidden.mp4" and names[paths[2]] == "CON_.mp4"
+    assert names[paths[9]] == "rf.mp4"
     assert names[paths[3]] == "Clip.mp4" and names[paths[4]].startswith("clip-") and names[paths[5]] == "城市 walk.mp4"
-    assert names[paths[6]] == "é" * 60 + ".mp4" and files(tmp_path)["q.mp4"] == b"mine" and len(find_sources(tmp_path / "videos").sources) == 11
+    assert names[paths[6]] == "é" * 60 + ".mp4" and files(tmp_path)["q.mp4"] == b"mine"
+    assert len(find_sources(tmp_path / "videos").sources) == 11
 
 
 @given(title=st.text(max_size=300), id=st.text(max_size=20), taken=st.lists(st.text(max_size=5), max_size=3))
 def test_any_title_makes_a_name(title, id, taken):
     stem = safe_stem(title)
-    assert len(stem.encode()) <= 121 and not set(stem) & set('/\\:*?"<>|\0\n\r') and stem.strip(" .") == stem and stem[:1] not in ("-", "~", ".")
+    assert len(stem.encode()) <= 121 and not set(stem) & set('/\\:*?"<>|\0\n\r') and stem.strip(" .") == stem
+    assert stem[:1] not in ("-", "~", ".")
     assert safe_stem(stem) == stem
     first = free_name(title, id, "0123456789abcdef", ".mp4", [])
     others = [first, *taken]
     while len(others) < 6:
         others.append(free_name(title, id, "0123456789abcdef", ".mp4", others))
-        assert folded(others[-1]) not in map(folded, others[:-1]) and len(others[-1].encode()) < 255 and others[-1] == os.path.basename(others[-1])
+        assert folded(others[-1]) not in map(folded, others[:-1]) and len(others[-1].encode()) < 255
+        assert others[-1] == os.path.basename(others[-1])
 
 
-@pytest.mark.parametrize("text", ["{half a", "[]", '{"format": 9, "videos": []}', '{"format": 1, "videos": [{"url": "a", "file": "../b.mp4"}]}',
-                                  '{"format": 1, "videos": [{"url": "a", "bytes": "many"}]}', '{"format": 1, "videos": [{"name": "a"}]}'])
+@pytest.mark.parametrize("text",
+                         ["{half a", "[]", '{"format": 9, "videos": []}', '{"format": 1, "videos": [{"url": "a", "file": "../b.mp4"}]}',
+                          '{"format": 1, "videos": [{"url": "a", "bytes": "many"}]}', '{"format": 1, "videos": [{"name": "a"}]}'])
 def test_a_foreign_manifest_is_left_alone(site, film, get, tmp_path, text):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "manifest.json").write_text(text)
@@ -54,13 +60,18 @@ def test_a_foreign_manifest_is_left_alone(site, film, get, tmp_path, text):
 
 
 WRONG = {
-    "nothing": ([], "no URL given"), "no URL": (["videos/a.mp4"], "videos/a.mp4: is not a URL"), "no server": (["http:///a.mp4"], "names no server"),
+    "nothing": ([], "no URL given"), "no URL": (["videos/a.mp4"], "videos/a.mp4: is not a URL"),
+    "no server": (["http:///a.mp4"], "names no server"),
     "brackets": (["http://[a/b.mp4"], "is not a URL"), "password": (["http://me:word@host/a.mp4"], "holds a password"),
-    "other scheme": (["ftp://host/a.mp4"], "is not a URL"), "search, wrong backend": (["ytsearch5:walk", "--backend", "direct"], "is not a URL"),
+    "other scheme": (["ftp://host/a.mp4"], "is not a URL"),
+    "search, wrong backend": (["ytsearch5:walk", "--backend", "direct"], "is not a URL"),
     "flag": (["http://host/a.mp4", "--nope", "1"], "--nope"), "number": (["http://host/a.mp4", "--max_videos", "0"], "--max_videos 0"),
-    "size": (["http://host/a.mp4", "--max_size", "big"], "--max_size big"), "no size": (["http://host/a.mp4", "--max-size", "0"], "--max_size 0"),
-    "seconds": (["http://host/a.mp4", "--max_duration", "nan"], "--max_duration"), "wait": (["http://host/a.mp4", "--sleep", "-1"], "--sleep -1"),
-    "backend": (["http://host/a.mp4", "--backend", "wget"], "--backend"), "cookies": (["http://host/a.mp4", "--cookies", "{tmp}/no.txt"], "no.txt"),
+    "size": (["http://host/a.mp4", "--max_size", "big"], "--max_size big"),
+    "no size": (["http://host/a.mp4", "--max-size", "0"], "--max_size 0"),
+    "seconds": (["http://host/a.mp4", "--max_duration", "nan"], "--max_duration"),
+    "wait": (["http://host/a.mp4", "--sleep", "-1"], "--sleep -1"),
+    "backend": (["http://host/a.mp4", "--backend", "wget"], "--backend"),
+    "cookies": (["http://host/a.mp4", "--cookies", "{tmp}/no.txt"], "no.txt"),
     "no cookies": (["http://host/a.mp4", "--cookies", "{tmp}/text"], "Netscape"), "list": (["--url_file", "{tmp}/no.txt"], "no.txt"),
     "out": (["http://host/a.mp4", "--out", "{tmp}/text"], "is a file"), "below": (["http://host/a.mp4", "--out", "{tmp}/text/a"], "text/a"),
     "not writable": (["http://host/a.mp4", "--out", "/sys/videos"], "/sys/videos"),

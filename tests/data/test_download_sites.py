@@ -15,7 +15,8 @@ class FakeTube:
 
     def __init__(self, site):
         self.site = site
-        self.YouTube, self.Playlist = self.video, lambda url: types.SimpleNamespace(video_urls=[url.split("list=")[1] + name for name in "ab"])
+        self.YouTube, self.Playlist = self.video, lambda url: types.SimpleNamespace(
+            video_urls=[url.split("list=")[1] + name for name in "ab"])
 
     def video(self, url):
         if url.endswith("b"):
@@ -30,7 +31,8 @@ def test_pytube(site, film, get, tmp_path, monkeypatch):
     site.put("/360p", film, cuts=[4000])
     said, entries = get(f"https://tube/playlist?list={site.url}/watch?v=", "--backend", "pytube", "--max_height", 480)
     assert "has not been maintained since" in said.splitlines()[0] and "1 of 2 obtained" in said
-    assert entries["/watch?v=a"]["title"] == "A walk?" and files(tmp_path) == {"A walk_.mp4": film} and site.ranges("/360p") == [None, "bytes=4000-"]
+    assert entries["/watch?v=a"]["title"] == "A walk?" and files(tmp_path) == {"A walk_.mp4": film}
+    assert site.ranges("/360p") == [None, "bytes=4000-"]
     assert "streamingData" in entries["/watch?v=b"]["error"]
     site.put("/360p", film)
     with pytest.raises(UserError, match="too long: 2 s"):
@@ -45,7 +47,8 @@ class TestYtDlp:
         pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
     def test_pages_with_videos_are_playlists(self, site, film, get, tmp_path):
-        page = site.put("/page", b'<html><title>Walks</title><video src="/1.mp4"></video><video src="/2.mp4"></video></html>', type="text/html")
+        page = site.put("/page", b'<html><title>Walks</title><video src="/1.mp4"></video><video src="/2.mp4"></video></html>',
+                        type="text/html")
         for name in "12":
             site.put(f"/{name}.mp4", film)
         said, entries = get(page)
@@ -66,10 +69,12 @@ class TestYtDlp:
         assert "2 of 2 obtained" in said and files(tmp_path) == {"Part 1.mp4.mp4": film, "Part 2_x=1.mp4": film}
 
     def test_a_stream_in_pieces(self, site, get, tmp_path):
-        pieces = [write_film(tmp_path / f"{name}.ts", moving(25, seed=name), options={"crf": "20", "g": "25"}).read_bytes() for name in (0, 1)]
+        pieces = [write_film(tmp_path / f"{name}.ts", moving(25, seed=name), options={"crf": "20", "g": "25"}).read_bytes()
+                  for name in (0, 1)]
         for name, piece in enumerate(pieces):
             site.put(f"/{name}.ts", piece, type="video/mp2t")
-        text = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n0.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:1,\n1.ts\n#EXT-X-ENDLIST\n"
+        text = ("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n"
+                "#EXTINF:1,\n0.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:1,\n1.ts\n#EXT-X-ENDLIST\n")
         said, entries = get(site.put("/walk.m3u8", text.encode(), type="application/vnd.apple.mpegurl"))
         assert list(files(tmp_path).values()) == [b"".join(pieces)] and "1 of 1 obtained" in said
 
@@ -96,7 +101,8 @@ class TestYtDlp:
         assert len(site.asked) == 2  # once to look, once to fetch, and not again
 
     def test_a_site_that_only_refuses_is_left(self, site, film, get):
-        page = site.put("/page", b"".join([b"<html>", *(b'<video src="/%d.mp4"></video>' % n for n in range(15)), b"</html>"]), type="text/html")
+        page = site.put("/page", b"".join([b"<html>", *(b'<video src="/%d.mp4"></video>' % n for n in range(15)), b"</html>"]),
+                        type="text/html")
         said, entries = get(page, site.put("/good", film))
         assert f"{page}: 10 failures in a row, the rest is left" in said and "1 of 11 obtained" in said and "--cookies" in said
 

@@ -55,7 +55,8 @@ def test_a_half_entry_is_done_again(tmp_path):
     build = lambda: VideoDataset(tmp_path / "v", 24, 40, 2, cache_dir=tmp_path / "c", quiet=True, storage="disk")[5]["video"]  # noqa: E731
     first = build()
     file, = (tmp_path / "c" / "frames").glob("*.npy")
-    for damage in (lambda: os.truncate(file, 1000), file.unlink, file.with_suffix(".json").unlink, lambda: file.with_suffix(".json").write_text("{")):
+    for damage in (lambda: os.truncate(file, 1000), file.unlink, file.with_suffix(".json").unlink,
+                   lambda: file.with_suffix(".json").write_text("{")):
         damage()
         assert np.array_equal(build(), first)
 
@@ -100,7 +101,8 @@ def test_left_overs_of_killed_runs_are_swept(tmp_path):
 
 
 def test_a_full_disk_is_one_line(many, tmp_path):
-    code = f"from utils.errors import script\nimport resource, signal\nresource.setrlimit(resource.RLIMIT_FSIZE, (200000, {resource.RLIM_INFINITY}))\n"
+    code = ("from utils.errors import script\nimport resource, signal\n"
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, (200000, {resource.RLIM_INFINITY}))\n")
     code += "def main():\n    " + BUILD.replace("\n", "\n    ") + "\nscript(main)"
     done = subprocess.run([sys.executable, "-c", code, str(many), str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
@@ -124,7 +126,8 @@ def test_entry_description(tmp_path):
     assert FrameCache(tmp_path / "c").load(file.stem) == entry
 
 
-@pytest.mark.parametrize("lengths, wanted, skip", [([100], 100, 1), ([100], 50, 2), ([100], 34, 3), ([100, 7], 10**9, 1), ([100, 100], 1, 100), ([10, 20, 30], 21, 3), ([795], 400, 2), ([], 5, 1)])
+@pytest.mark.parametrize("lengths, wanted, skip", [([100], 100, 1), ([100], 50, 2), ([100], 34, 3), ([100, 7], 10**9, 1),
+                                                   ([100, 100], 1, 100), ([10, 20, 30], 21, 3), ([795], 400, 2), ([], 5, 1)])
 def test_max_frames_takes_the_nearest_skip(lengths, wanted, skip):
     assert nearest_skip(lengths, wanted) == skip
     if lengths:
@@ -157,8 +160,8 @@ def test_noise_flashes_and_fades_are_no_cuts():
         assert find_cuts(marks(frames)) == []
 
 
-@pytest.mark.parametrize("name, cuts", [("bikes.mp4", [30, 76, 137, 187, 242]), ("scene_cuts.mp4", [30, 76, 137, 187, 242]), ("nasa_13013.mp4", [202]),
-                                        ("vtest.avi", []), ("carphone_pristine.mp4", []), ("test.avi", [])])
+@pytest.mark.parametrize("name, cuts", [("bikes.mp4", [30, 76, 137, 187, 242]), ("scene_cuts.mp4", [30, 76, 137, 187, 242]),
+                                        ("nasa_13013.mp4", [202]), ("vtest.avi", []), ("carphone_pristine.mp4", []), ("test.avi", [])])
 def test_cuts_of_real_clips(clips, name, cuts):
     """Every one of these is a change of scene to the eye; scene_cuts.mp4 shows bikes.mp4 beside the places found by two other detectors."""
     assert find_cuts(marks(fit_frame(frame, 64, 128) for frame in read_frames(clips / name))) == cuts

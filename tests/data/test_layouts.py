@@ -30,7 +30,8 @@ def test_class_subfolders_are_labels(tmp_path):
         touch(tmp_path / name)
     layout = find_sources(tmp_path)
     assert layout.classes == ["jump", "run", "walk"]
-    assert [(source.name, source.label) for source in layout.sources] == [("jump/1.mp4", 0), ("run/2.mp4", 1), ("run/x/1.mp4", 1), ("walk/1.mp4", 2)]
+    assert [(source.name, source.label) for source in layout.sources] == [
+        ("jump/1.mp4", 0), ("run/2.mp4", 1), ("run/x/1.mp4", 1), ("walk/1.mp4", 2)]
 
 
 def test_one_video(tmp_path):
@@ -48,7 +49,8 @@ def make_ucf(root, lists):
         touch(root / "UCF-101" / name)
     lists.mkdir(parents=True, exist_ok=True)
     (lists / "classInd.txt").write_text("1 Archery\n2 Zumba\n")
-    (lists / "trainlist01.txt").write_text("Archery/v_Archery_g01_c01.avi 1\r\nZumba/v_Zumba_g01_c01.avi 2\r\nZumba/v_Zumba_g09_c09.avi 2\r\n")
+    (lists / "trainlist01.txt").write_text("Archery/v_Archery_g01_c01.avi 1\r\nZumba/v_Zumba_g01_c01.avi 2\r\n"
+                                           "Zumba/v_Zumba_g09_c09.avi 2\r\n")
     (lists / "testlist01.txt").write_text("Archery/v_Archery_g02_c01.avi\n")
 
 
@@ -71,7 +73,8 @@ def test_folders_of_images_are_videos(tmp_path):
         for index in (0, 1, 2, 10):
             cv2.imwrite(str(tmp_path / clip / f"frame{index}.png"), np.full((6, 8, 3), 20 * index, np.uint8))
     layout = find_sources(tmp_path)
-    assert [(source.name, source.kind, source.label) for source in layout.sources] == [("cats/c1", "frames", 0), ("cats/c2", "frames", 0), ("dogs/d1", "frames", 1)]
+    assert [(source.name, source.kind, source.label) for source in layout.sources] == [
+        ("cats/c1", "frames", 0), ("cats/c2", "frames", 0), ("dogs/d1", "frames", 1)]
     frames = list(read_frames(tmp_path / "cats/c1"))
     assert [int(frame[0, 0, 0]) for frame in frames] == [0, 20, 40, 200]  # natural order: 10 comes after 2
     one = find_sources(tmp_path / "cats/c1")

@@ -44,8 +44,8 @@ def test_a_disc_is_round(tmp_path, name, aspect):
     assert abs(high - wide) <= 2
     assert frame.shape[:2] == shown_size(96, 120, float(aspect)) and min(frame.shape[0] - 96, frame.shape[1] - 120) == 0
     if aspect > 1 and shutil.which("ffmpeg"):
-        seen = subprocess.run(["ffmpeg", "-v", "error", "-i", path, "-vf", "scale=iw*sar:ih,setsar=1", "-vframes", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
-                              capture_output=True, check=True).stdout
+        seen = subprocess.run(["ffmpeg", "-v", "error", "-i", path, "-vf", "scale=iw*sar:ih,setsar=1", "-vframes", "1", "-f", "rawvideo",
+                               "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
         assert np.abs(np.frombuffer(seen, np.uint8).reshape(frame.shape).astype(int) - frame).mean() < 3
 
 
@@ -54,7 +54,8 @@ def test_training_frames_and_report(tmp_path):
     write_film(tmp_path / "v" / "a.mp4", squeezed(40, 96, 120, aspect), options=OPTIONS, pixel_aspect=aspect)
     with WorkerPool(1) as pool:
         (health,) = scan(find_sources(tmp_path / "v"), pool, quiet=True).videos
-    assert (health.width, health.height, health.status) == (171, 96, "ok") and "120x96 pixels that are not square, shown as 171x96" in health.notes
+    assert (health.width, health.height, health.status) == (171, 96, "ok")
+    assert "120x96 pixels that are not square, shown as 171x96" in health.notes
     for skip in (1, 4):  # the second could leave frames undecoded
         video = VideoDataset(tmp_path / "v", 64, 64, 2, frame_skip=skip, cache_dir=tmp_path / "c", quiet=True)[0]["video"]
         high, wide = extent(video[0].numpy())

@@ -3,7 +3,6 @@ import random
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
 
@@ -58,7 +57,8 @@ def test_each_trouble_is_named(sick):
     report = report_of(sick)
     status = {name: video.status for name, video in report.items()}
     assert {name: state for name, state in status.items() if state != "ok"} == {
-        "no_index.mp4": "broken", "cut_short.mp4": "damaged", "empty.mp4": "empty", "letter.mp4": "not a video", "playlist.mp4": "not a video"}
+        "no_index.mp4": "broken", "cut_short.mp4": "damaged", "empty.mp4": "empty", "letter.mp4": "not a video",
+        "playlist.mp4": "not a video"}
     assert "moov atom not found" in report["no_index.mp4"].faults[0]
     assert any("truncated" in fault for fault in report["cut_short.mp4"].faults) and 10 <= report["cut_short.mp4"].frames < 50
     assert "0 bytes" in report["empty.mp4"].faults[0]
@@ -97,10 +97,12 @@ def test_results_are_remembered_by_content(sick, tmp_path):
         file.write_text(file.read_text().replace('"h264"', '"remembered"'))
     assert report_of(sick, folder=tmp_path)["fine.mp4"].codec == "remembered"
     file.write_text('{"half a')  # an unreadable memory is no memory
-    assert {name: video.status for name, video in report_of(sick, folder=tmp_path).items()} == {name: video.status for name, video in first.items()}
+    assert {name: video.status for name, video in report_of(sick, folder=tmp_path).items()} == {
+        name: video.status for name, video in first.items()}
 
 
-@pytest.mark.parametrize("arguments, words", [(["/does/not/exist"], "no such file"), ([".", "--nonsense"], "unrecognized"), ([".", "--frames", "0"], "at least 1"), ([], "required")])
+@pytest.mark.parametrize("arguments, words", [(["/does/not/exist"], "no such file"), ([".", "--nonsense"], "unrecognized"),
+                                              ([".", "--frames", "0"], "at least 1"), ([], "required")])
 def test_bad_calls_are_one_line_and_status_2(arguments, words):
     done = subprocess.run([sys.executable, "-m", "data.scan", *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and words in done.stderr
@@ -155,7 +157,8 @@ def test_a_film_cut_before_it_says_its_coding_is_broken_and_no_crash(tmp_path):
 
 def test_real_clips_are_usable(clips):
     report = report_of(clips)
-    assert {name: video.frames for name, video in report.items() if name in ("vtest.avi", "bikes.mp4", "tree.avi", "video_90.mov")} == {"vtest.avi": 795, "bikes.mp4": 250, "tree.avi": 68, "video_90.mov": 3}
+    assert {name: video.frames for name, video in report.items() if name in ("vtest.avi", "bikes.mp4", "tree.avi", "video_90.mov")} == {
+        "vtest.avi": 795, "bikes.mp4": 250, "tree.avi": 68, "video_90.mov": 3}
     assert "the header says 444 frames, 68 decode" in report["tree.avi"].notes and "variable frame rate" in report["tree.avi"].notes
     assert (report["video_90.mov"].width, report["video_90.mov"].height) == (320, 568)
     assert all(video.status == "ok" for video in report.values())

@@ -6,9 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.cache import entry_key
 from data.dataset import VideoDataset
-from data.extract import Extraction
 from data.stabilize import STRETCH, Stretch, stabilized
 from tests.data.films import texture, write_film
 from utils.errors import UserError

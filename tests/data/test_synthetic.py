@@ -18,7 +18,8 @@ def test_files_are_reproducible_and_described(tmp_path):
     assert len(files) == 6
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
     described = json.loads((tmp_path / "one" / "factors.json").read_text())
-    assert described["fps"] == 24 and [video["motion"] for video in described["videos"]] == ["horizontal", "vertical", "circle", "bounce", "horizontal"]
+    assert described["fps"] == 24
+    assert [video["motion"] for video in described["videos"]] == ["horizontal", "vertical", "circle", "bounce", "horizontal"]
     assert described["videos"] != json.loads((tmp_path / "other" / "factors.json").read_text())["videos"]
     frames = list(read_frames(tmp_path / "one" / described["videos"][2]["file"]))
     assert len(frames) == 6 and frames[0].shape == (32, 48, 3)

@@ -41,8 +41,8 @@ def test_thinned_frames_are_the_frames_of_the_whole_film(film, skip):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(frames=st.integers(2, 40), rate=st.sampled_from([10, 25, 30]), fps=st.sampled_from([3.0, 7.5, 12.0]), container=st.sampled_from(["mp4", "mkv", "mov"]),
-       uneven=st.booleans(), bframes=st.integers(0, 4))
+@given(frames=st.integers(2, 40), rate=st.sampled_from([10, 25, 30]), fps=st.sampled_from([3.0, 7.5, 12.0]),
+       container=st.sampled_from(["mp4", "mkv", "mov"]), uneven=st.booleans(), bframes=st.integers(0, 4))
 def test_any_film_by_rate(tmp_path, frames, rate, fps, container, uneven, bframes):
     seconds = [(index + (0.3 if uneven and index % 3 else 0)) / rate for index in range(frames)]
     path = write_film(tmp_path / f"film.{container}", moving(frames), rate=rate, seconds=seconds if uneven else None,
@@ -68,7 +68,8 @@ def test_where_the_decoder_disagrees_the_film_is_read_whole(film, tmp_path, monk
     how = Extraction(24, 32, frame_skip=4)
     expected = [frame for frame, _ in extract_frames(film, "video", how, thin=False)]
     honest = thin._packets
-    monkeypatch.setattr(thin, "_packets", lambda path: [(stamp, time, unused or place == 50) for place, (stamp, time, unused) in enumerate(honest(path))]
+    monkeypatch.setattr(thin, "_packets",
+                        lambda path: [(stamp, time, unused or place == 50) for place, (stamp, time, unused) in enumerate(honest(path))]
                         + [(10**9, 1e5, False)])
     with pytest.raises(Uneven):
         list(extract_frames(film, "video", how))
@@ -114,18 +115,20 @@ def test_other_containers(film, tmp_path, ending):
     assert agrees(path, frame_skip=4) and agrees(path, fps=7.5)
 
 
-@pytest.mark.parametrize("keep", [lambda number: number % 17, lambda number: number > 0, lambda number: number < 3, lambda number: number > 40])
+@pytest.mark.parametrize("keep",
+                         [lambda number: number % 17, lambda number: number > 0, lambda number: number < 3, lambda number: number > 40])
 def test_films_with_holes(film, tmp_path, keep):
     path = remuxed(film, tmp_path / "holes.mkv", keep)
     assert agrees(path, frame_skip=2) and agrees(path, frame_skip=3)
 
 
-@pytest.mark.parametrize("options", [{"b-pyramid": "none"}, {"b-pyramid": "strict"}, {"open-gop": "1", "g": "8"}, {"bf": "8", "b_strategy": "0"},
-                                     {"g": "9999"}, {"slices": "3"}, {"flags": "+ildct+ilme"}], ids=str)
+@pytest.mark.parametrize("options", [{"b-pyramid": "none"}, {"b-pyramid": "strict"}, {"open-gop": "1", "g": "8"},
+                                     {"bf": "8", "b_strategy": "0"}, {"g": "9999"}, {"slices": "3"}, {"flags": "+ildct+ilme"}], ids=str)
 def test_ways_to_encode(tmp_path, options):
     params = ":".join(f"{name}={value}" for name, value in options.items() if name == "open-gop")
-    path = write_film(tmp_path / "film.mp4", moving(60), options={**B_FRAMES, **{name: value for name, value in options.items() if name != "open-gop"},
-                                                                  **({"x264-params": params} if params else {})})
+    path = write_film(tmp_path / "film.mp4", moving(60),
+                      options={**B_FRAMES, **{name: value for name, value in options.items() if name != "open-gop"},
+                               **({"x264-params": params} if params else {})})
     assert agrees(path, frame_skip=3) and agrees(path, fps=7.5)
 
 

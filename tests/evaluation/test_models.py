@@ -57,5 +57,6 @@ def test_classes_meet_by_name(measured):
 
 def test_rates_that_differ_are_told(measured):
     assert not any("frames a second" in note for note in measured("--metrics", "diversity", classes=("cat",))["notes"])
-    (told,) = [note for note in measured("--metrics", "diversity", "--frame_skip", "2", classes=("cat",))["notes"] if "frames a second" in note]
+    (told,) = [note for note in measured("--metrics", "diversity", "--frame_skip", "2", classes=("cat",))["notes"]
+               if "frames a second" in note]
     assert told.startswith("real clips have 12 frames a second, generated ones 24")

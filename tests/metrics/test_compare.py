@@ -6,8 +6,8 @@ import pytest
 
 from metrics import report
 from metrics.compare import compare
-from utils.errors import UserError
 from tests.metrics.results import result
+from utils.errors import UserError
 
 
 @pytest.fixture

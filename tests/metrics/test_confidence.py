@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metrics.confidence import Chance, bootstrap, permutation_threshold
 from metrics.frechet import FrechetResampler, frechet_of_features

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metrics.controls import DAMAGES, backwards, blur, frozen, mode_drop, noise, shuffled
 

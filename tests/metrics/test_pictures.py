@@ -124,5 +124,6 @@ def test_pictures_are_the_same_whenever_they_are_made():
 
 
 def test_a_heat_map_survives_what_is_infinitely_far_from_chance():
-    huge, large = (read(plots.controls(["blur"], ["x", "y"], np.array([[1.0, far]]), np.array([[False, True]]), neutral=0)) for far in (1e15, 1e4))
+    huge, large = (read(plots.controls(["blur"], ["x", "y"], np.array([[1.0, far]]), np.array([[False, True]]), neutral=0))
+                   for far in (1e15, 1e4))
     assert np.array_equal(huge, large)

@@ -59,7 +59,8 @@ def test_floating_frames_of_any_type(dtype):
 
 def test_ssim_agrees_with_torchmetrics_inside_its_padding():
     a, b = (torch.rand(3, 40, 61, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in (1, 2))
-    full = structural_similarity_index_measure(a.movedim(-1, 1), b.movedim(-1, 1), data_range=1.0, reduction="none", return_full_image=True)[1]
+    full = structural_similarity_index_measure(a.movedim(-1, 1), b.movedim(-1, 1), data_range=1.0, reduction="none",
+                                               return_full_image=True)[1]
     assert ssim(a, b, data_range=1.0).tolist() == pytest.approx(full[..., 5:-5, 5:-5].mean(dim=(1, 2, 3)).tolist(), abs=1e-9)
 
 

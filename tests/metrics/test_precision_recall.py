@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metrics.precision_recall import inside, density_coverage, precision, precision_recall, recall
+from metrics.precision_recall import density_coverage, inside, precision, precision_recall, recall
 
 
 def cloud(count, seed, centre=0.0, dim=4):

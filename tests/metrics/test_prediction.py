@@ -29,9 +29,12 @@ def test_only_predicted_frames_count_and_the_baseline_stands_still():
     found = compare_predictions(choose("psnr,ssim"), CROWD, predict, 10, seed=3, batch_size=4)
     assert found.scores["psnr"].value == pytest.approx(sum(map(psnr, (1, 2, 3))) / 3)
     assert found.scores["psnr"].parts == {STILL: pytest.approx(sum(map(psnr, (3, 6, 9))) / 3)}
-    assert (found.clips, found.clip_frames) == (10, 4) and {side: len(frames) for side, frames in found.shown.items()} == {"real": 8, "predicted": 8}
-    (result, other), notes = found.results(choose("psnr,ssim"), dict.fromkeys(("fake", "split", "frame_skip", "fps", "height", "width", "resize", "precision")), {})
-    assert result.protocol.clip_frames == 30 and result.protocol.settings == {"compared": "frames 2 to 4 of each clip, predicted from its first"}
+    assert (found.clips, found.clip_frames) == (10, 4)
+    assert {side: len(frames) for side, frames in found.shown.items()} == {"real": 8, "predicted": 8}
+    (result, other), notes = found.results(
+        choose("psnr,ssim"), dict.fromkeys(("fake", "split", "frame_skip", "fps", "height", "width", "resize", "precision")), {})
+    assert result.protocol.clip_frames == 30
+    assert result.protocol.settings == {"compared": "frames 2 to 4 of each clip, predicted from its first"}
     assert other.score.value > other.score.parts[STILL] and not notes
 
 

@@ -24,9 +24,10 @@ def test_metrics_are_chosen_by_name_once_each_in_the_order_asked():
         choose("fid,psnr,fod")
 
 
-@pytest.mark.parametrize("name, needs", [("fid", ("inception", "frames")), ("fid_random", ("random", "frames")), ("fvd_random", ("random", "clips")),
-                                         ("fvd_r3d_18", ("r3d_18", "clips")), ("kid_script", ("script", "frames")),
-                                         ("is_c3d", ("c3d", "clips")), ("precision_own", ("own", "clips"))])
+@pytest.mark.parametrize("name, needs",
+                         [("fid", ("inception", "frames")), ("fid_random", ("random", "frames")), ("fvd_random", ("random", "clips")),
+                          ("fvd_r3d_18", ("r3d_18", "clips")), ("kid_script", ("script", "frames")), ("is_c3d", ("c3d", "clips")),
+                          ("precision_own", ("own", "clips"))])
 def test_a_network_may_follow_the_name(name, needs):
     (metric,) = choose(name).values()
     assert metric.needs == needs and metric.name == name
@@ -44,6 +45,7 @@ def test_every_metric_on_sets_names_something_that_is_collected():
         assert (metric.collects in COLLECTORS) == (metric.kind != "pairs")
 
 
-@pytest.mark.parametrize("value, text", [(None, "infinite"), (0.83551, "0.8355"), (1.0, "1.000"), (1234.5, "1234"), (23456.7, "23457"), (1.2e-5, "1.200e-05"), (float("inf"), "infinite"), (7, "7"), (0.0, "0.000")])
+@pytest.mark.parametrize("value, text", [(None, "infinite"), (0.83551, "0.8355"), (1.0, "1.000"), (1234.5, "1234"), (23456.7, "23457"),
+                                         (1.2e-5, "1.200e-05"), (float("inf"), "infinite"), (7, "7"), (0.0, "0.000")])
 def test_numbers_in_tables(value, text):
     assert number(value) == text

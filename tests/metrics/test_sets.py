@@ -18,7 +18,8 @@ from metrics.shelf import Shelf
 def clips_of(shift, frames=4, size=32):
     """A crowd of clips, each a function of its number: noise about a grey that ``shift`` moves."""
     def get(numbers):
-        made = [np.random.default_rng(int(number)).normal(100 + shift + 5 * (int(number) % 7), 20, (frames, size, size, 3)) for number in numbers]
+        made = [np.random.default_rng(int(number)).normal(100 + shift + 5 * (int(number) % 7), 20, (frames, size, size, 3))
+                for number in numbers]
         return torch.from_numpy(np.clip(np.stack(made), 0, 255).astype(np.uint8))
     return get
 
@@ -28,7 +29,8 @@ def crowd(shift=0, first=0, count=200, **more):
     return Crowd(f"grey {shift}", lambda numbers: get(numbers + first), count, np.arange(count), **more)
 
 
-MEANS = Network("means", "means 1", "frames", 1, lambda frames: {"features": frames.float().mean(dim=(1, 2)), "logits": frames.float()[:, :2, 0, 0] / 9})
+MEANS = Network("means", "means 1", "frames", 1,
+                lambda frames: {"features": frames.float().mean(dim=(1, 2)), "logits": frames.float()[:, :2, 0, 0] / 9})
 NETWORKS = {("inception", "frames"): MEANS}
 
 
@@ -55,7 +57,8 @@ def test_a_distance_has_its_floor_and_an_interval_about_it():
     assert 3 * 30**2 * 0.9 < fid.value < 3 * 30**2 * 1.1 and 0 < found.floors["fid"].value < 30
     # The mean of a clip varies by 10 (7 greys, 5 apart), so the difference of two means of 64 by 1.8, and 3 x 30^2 by 6 x 30 x 1.8.
     reach = (found.intervals["fid"].high - found.intervals["fid"].low) / 2
-    assert reach == pytest.approx(2 * 6 * 30 * 10 * (2 / 64) ** 0.5, rel=0.5) and found.intervals["fid"].low + reach == pytest.approx(fid.value)
+    assert reach == pytest.approx(2 * 6 * 30 * 10 * (2 / 64) ** 0.5, rel=0.5)
+    assert found.intervals["fid"].low + reach == pytest.approx(fid.value)
     assert found.floors["is"].value == pytest.approx(found.scores["is"].value, rel=0.5)
     assert compare_sets(choose("fid"), crowd(), crowd(30), How(64, floor=False), NETWORKS).floors["fid"] is None
 
@@ -64,7 +67,8 @@ def test_the_interval_covers_what_other_draws_find():
     """The same measurement on fresh clips lies inside about as often as it says."""
     inside = []
     for turn in range(12):
-        found = compare_sets(choose("fid"), crowd(first=1000 * turn), crowd(10, first=1000 * turn + 500), How(48, floor=False, resamples=30), NETWORKS)
+        found = compare_sets(choose("fid"), crowd(first=1000 * turn), crowd(10, first=1000 * turn + 500),
+                             How(48, floor=False, resamples=30), NETWORKS)
         inside.append((found.scores["fid"].value, found.intervals["fid"]))
     centre = np.mean([value for value, _ in inside])
     assert sum(each.low < centre < each.high for _, each in inside) >= 9
@@ -123,12 +127,14 @@ for start in range(0, total, 500):
 sides[0].gaussian(), sides[0].features()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
-    peaks = [float(subprocess.run([sys.executable, "-c", script, str(total)], capture_output=True, text=True, check=True).stdout) for total in (2000, 100_000)]
+    peaks = [float(subprocess.run([sys.executable, "-c", script, str(total)], capture_output=True, text=True, check=True).stdout)
+             for total in (2000, 100_000)]
     assert peaks[1] < peaks[0] + 20  # MiB; a hundred thousand frames of 8x8 alone are 18, their features 25
 
 
 def test_no_more_than_one_clip_of_each_video_where_videos_are_fewer_than_wanted():
-    found = compare_sets(choose("diversity"), *(crowd(shift, videos=np.arange(200) // 20) for shift in (0, 30)), How(64, one_per_video=True))
+    found = compare_sets(choose("diversity"), *(crowd(shift, videos=np.arange(200) // 20) for shift in (0, 30)),
+                         How(64, one_per_video=True))
     assert found.clips == 10 and len(set((found.numbers["real"] // 20).tolist())) == 10
     assert found.notes[0] == "10 clips on each side, not 64: there are no more"
 
@@ -136,7 +142,8 @@ def test_no_more_than_one_clip_of_each_video_where_videos_are_fewer_than_wanted(
 def test_intervals_of_clips_that_share_frames_are_called_too_narrow():
     sharing = crowd(30)
     sharing.separate = sharing.separate[::10]
-    of = lambda fake, wanted: [note for note in compare_sets(choose("diversity"), crowd(), fake, How(wanted, resamples=4)).notes if "narrow" in note]
+    of = lambda fake, wanted: [note for note in compare_sets(choose("diversity"), crowd(), fake, How(wanted, resamples=4)).notes
+                               if "narrow" in note]
     assert of(crowd(30), 40) == of(sharing, 20) == []
     (told,) = of(sharing, 40)
     assert told.startswith("40 fake clips, of which only 20 without common frames")

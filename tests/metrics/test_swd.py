@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metrics.collect import Draw
 from metrics.swd import MotionPatches, Patches, laplacian_pyramid, reconstruct, resampler, sliced_wasserstein, swd
@@ -45,7 +46,8 @@ def test_pyramid_reconstructs_the_image(height, width, seed):
 
 
 @pytest.mark.parametrize("size, expected", [((160, 320), [(160, 320), (80, 160), (40, 80), (20, 40)]), ((30, 50), [(30, 50)]),
-                                            ((64, 64), [(64, 64), (32, 32), (16, 16)]), ((31, 62), [(31, 62), (16, 31)]), ((9, 40), [(9, 40)])])
+                                            ((64, 64), [(64, 64), (32, 32), (16, 16)]), ((31, 62), [(31, 62), (16, 31)]),
+                                            ((9, 40), [(9, 40)])])
 def test_levels_halve_while_the_short_side_is_at_least_16(size, expected):
     assert [tuple(level.shape[-2:]) for level in laplacian_pyramid(torch.zeros(1, 3, *size))] == expected
 
@@ -181,7 +183,8 @@ def test_motion_sees_frozen_and_hurried_clips_which_frames_do_not_show():
     wide = textured(24, 32, 80, 3).numpy()
 
     def panned(speed, first=0):
-        return torch.from_numpy(np.stack([np.concatenate([clip[:, :, first + speed * t:first + speed * t + 32] for t in range(4)]) for clip in wide]))
+        return torch.from_numpy(np.stack([np.concatenate([clip[:, :, first + speed * t:first + speed * t + 32] for t in range(4)])
+                                          for clip in wide]))
 
     still, slow, fast = panned(0), panned(1), panned(6)
     motion = lambda a, b: swd(collected(a, kind=MotionPatches), collected(b, kind=MotionPatches), normalise="real").value

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metrics.warping import SMALLEST, WarpingErrors, estimated_flow, temporal, warping_error
 

@@ -14,7 +14,8 @@ from models.shape import ClipShape
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 5, "widths": [8, 12], "components": 0}
-PUBLISHED = {"widths": [1024, 2048, 4096], "components": 0, "g_slope": 0.0, "g_norm": "none", "d_norm": "none", "g_mean": False, "d_minibatch_std": False, "init": "torch"}
+PUBLISHED = {"widths": [1024, 2048, 4096], "components": 0, "g_slope": 0.0, "g_norm": "none", "d_norm": "none", "g_mean": False,
+             "d_minibatch_std": False, "init": "torch"}
 
 
 def count(net: nn.Module) -> int:
@@ -51,10 +52,12 @@ def test_the_published_layers_in_closed_form():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 20), st.integers(1, 20), st.lists(st.integers(1, 9), min_size=1, max_size=3), st.sampled_from(["batch", "layer", "none"]),
-       st.sampled_from(["layer", "none"]), st.booleans(), st.booleans(), st.sampled_from(["smooth", "he", "torch"]), st.integers(0, 4))
+@given(st.integers(1, 20), st.integers(1, 20), st.lists(st.integers(1, 9), min_size=1, max_size=3),
+       st.sampled_from(["batch", "layer", "none"]), st.sampled_from(["layer", "none"]), st.booleans(), st.booleans(),
+       st.sampled_from(["smooth", "he", "torch"]), st.integers(0, 4))
 def test_shapes_at_any_size_and_setting(height, width, widths, g_norm, d_norm, g_mean, minibatch_std, init, components):
-    config = MLPGANConfig(latent_dim=3, widths=widths, components=components, g_norm=g_norm, d_norm=d_norm, g_mean=g_mean, d_minibatch_std=minibatch_std, init=init)
+    config = MLPGANConfig(latent_dim=3, widths=widths, components=components, g_norm=g_norm, d_norm=d_norm, g_mean=g_mean,
+                          d_minibatch_std=minibatch_std, init=init)
     nets = build(config, ClipShape(1, height, width))
     frames = nets["generator"](torch.randn(4, 3))
     assert frames.shape == (4, 3, 1, height, width) and frames.abs().max() <= 1
@@ -93,7 +96,8 @@ def test_initial_weights_do_not_depend_on_the_pieces(init):
 def test_smooth_filters_vary_slowly_and_as_much_as_others():
     torch.manual_seed(0)
     size = ClipShape(1, 32, 48)
-    smooth, rough = (build(MLPGANConfig(latent_dim=4, widths=[200], components=0, init=init), size)["discriminator"].layers[1].pieces[0].weight.view(-1, 3, 32, 48)
+    smooth, rough = (build(MLPGANConfig(latent_dim=4, widths=[200], components=0, init=init),
+                           size)["discriminator"].layers[1].pieces[0].weight.view(-1, 3, 32, 48)
                      for init in ("smooth", "he"))
     assert smooth.std().item() == pytest.approx(rough.std().item(), rel=0.02)
     step = lambda filters: ((filters[..., 1:] - filters[..., :-1]).std() / filters.std()).item()

@@ -29,7 +29,8 @@ def nets_of(family: str, shape: ClipShape, **options) -> dict:
 
 def source_of(family: str, shape: ClipShape, number: int = 2) -> torch.Tensor:
     draw = torch.Generator().manual_seed(1)
-    return torch.randn(number, 6, generator=draw) if family == "vgan" else torch.rand(number, 3, shape.height, shape.width, generator=draw) * 1.8 - 0.9
+    return (torch.randn(number, 6, generator=draw) if family == "vgan"
+            else torch.rand(number, 3, shape.height, shape.width, generator=draw) * 1.8 - 0.9)
 
 
 def parameters(net: torch.nn.Module) -> int:
@@ -61,8 +62,8 @@ COUNTS = {
         "discriminator": conv(3, 128, 64) + conv(128, 256, 64) + conv(256, 512, 64) + conv(512, 1024, 64) + conv(1024, 2, 32)
         + norm(256) + norm(512) + norm(1024)},
     "vgan_wgan": {
-        "generator": conv(3, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4) + conv(256, 512, 4) + conv(512, 100, 16) + norm(128) + norm(256) + norm(512)
-        + conv(100, 512, 16) + conv(512, 256, 4) + conv(256, 128, 4) + conv(128, 64, 4) + conv(64, 3, 4)
+        "generator": conv(3, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4) + conv(256, 512, 4) + conv(512, 100, 16) + norm(128) + norm(256)
+        + norm(512) + conv(100, 512, 16) + conv(512, 256, 4) + conv(256, 128, 4) + conv(128, 64, 4) + conv(64, 3, 4)
         + conv(100, 512, 32) + conv(512, 256, 64) + conv(256, 128, 64) + conv(128, 64, 64) + conv(64, 3, 64) + conv(64, 1, 64)
         + 2 * (norm(512) + norm(256) + norm(128) + norm(64)),
         "discriminator": conv(3, 64, 64) + conv(64, 128, 64) + conv(128, 256, 64) + conv(256, 512, 64) + conv(512, 1, 32)
@@ -85,7 +86,8 @@ def test_published_networks_have_the_published_layers(name):
 def test_published_settings():
     read = lambda name: parse(TrainConfig, ["--config", str(FOLDER / "faithful" / f"{name}.yaml")], models=MODELS)
     plain, conditional, wgan = read("vgan"), read("vgan_conditional"), read("vgan_wgan")
-    assert (plain.batch_size, plain.mask_l1, plain.first_frame_l1) == (64, 0.1, 0) and (plain.lr, plain.beta1, plain.loss) == (2e-4, 0.5, "bce")
+    assert (plain.batch_size, plain.mask_l1, plain.first_frame_l1) == (64, 0.1, 0)
+    assert (plain.lr, plain.beta1, plain.loss) == (2e-4, 0.5, "bce")
     assert (conditional.batch_size, conditional.mask_l1, conditional.first_frame_l1) == (32, 0, 10)
     assert (wgan.batch_size, wgan.loss, wgan.optimizer, wgan.lr, wgan.clip_weights, wgan.g_every, wgan.first_frame_l1) == (
         3, "wgan", "rmsprop", 5e-5, 0.01, 3, 10)
@@ -95,12 +97,13 @@ def test_published_settings():
 @given(st.sampled_from(list(BUILDS)), st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3),
        st.sampled_from(["batch", "group", "none"]), st.sampled_from(["batch", "group", "spectral", "none"]),
        st.sampled_from(["deconv", "nearest", "linear"]), st.booleans(), st.sampled_from([1, 2]), st.sampled_from(["he", "normal"]))
-def test_shapes_at_any_allowed_size_and_setting(family, depth, time_depth, first, rows, columns, g_norm, d_norm, upsample, variety, outputs, init):
+def test_shapes_at_any_allowed_size_and_setting(family, depth, time_depth, first, rows, columns, g_norm, d_norm, upsample, variety, outputs,
+                                                init):
     time_depth = min(depth, time_depth)
     assume(first << time_depth >= 2)
     shape = ClipShape(first << time_depth, rows << depth, columns << depth)
-    nets = nets_of(family, shape, depth=depth, time_depth=time_depth, g_norm=g_norm, d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety,
-                   d_outputs=outputs, init=init)
+    nets = nets_of(family, shape, depth=depth, time_depth=time_depth, g_norm=g_norm, d_norm=d_norm, g_upsample=upsample,
+                   d_minibatch_std=variety, d_outputs=outputs, init=init)
     source = source_of(family, shape)
     for net in nets.values():
         net.eval()
@@ -136,7 +139,8 @@ def test_an_error_over_the_length_names_the_nearest_one_that_works(frames, time_
     near = refusal(frames, time_depth=time_depth)
     assume(near is not None)
     assert refusal(near, time_depth=time_depth) is None
-    assert all(refusal(other, time_depth=time_depth) for other in range(max(1, frames - abs(near - frames) + 1), frames + abs(near - frames)))
+    assert all(refusal(other, time_depth=time_depth)
+               for other in range(max(1, frames - abs(near - frames) + 1), frames + abs(near - frames)))
 
 
 @pytest.mark.parametrize("frames, time_depth", [(2, 0), (3, 0), (4, 1), (6, 1), (8, 2), (16, 3), (24, 3), (32, 4), (64, 4), (48, 4)])
@@ -155,7 +159,8 @@ def test_a_wrong_size_stops_the_build(family):
 
 
 @pytest.mark.parametrize("options", [{}, {"g_norm": "group", "d_norm": "batch", "g_upsample": "deconv", "d_outputs": 2},
-                                     {"g_norm": "none", "d_norm": "spectral", "d_minibatch_std": False}], ids=["default", "published", "spectral"])
+                                     {"g_norm": "none", "d_norm": "spectral", "d_minibatch_std": False}],
+                         ids=["default", "published", "spectral"])
 @pytest.mark.parametrize("family", BUILDS)
 def test_every_parameter_gets_a_finite_gradient(family, options):
     torch.manual_seed(0)
@@ -180,9 +185,11 @@ def test_two_outputs_are_one_logit():
 @pytest.mark.parametrize("init, deviation", [("he", (2 / 1.04 / (8 * 8)) ** 0.5), ("normal", 0.01)])
 def test_initial_weights_follow_their_formula(init, deviation):
     torch.manual_seed(0)
-    nets = build(VGANConfig(g_width=4, d_width=64, max_width=64, g_upsample="deconv", g_norm="batch", d_norm="batch", init=init), ClipShape(32, 64, 64))
+    nets = build(VGANConfig(g_width=4, d_width=64, max_width=64, g_upsample="deconv", g_norm="batch", d_norm="batch", init=init),
+                 ClipShape(32, 64, 64))
     deconv = [layer for layer in nets["generator"].parts.moving if isinstance(layer, torch.nn.ConvTranspose3d)][-2]
-    assert (deconv.in_channels, deconv.out_channels, deconv.stride) == (8, 4, (2, 2, 2))  # a stride of 2 lets 2^3 of 4^3 taps reach an output
+    # A stride of 2 lets 2^3 of 4^3 taps reach an output.
+    assert (deconv.in_channels, deconv.out_channels, deconv.stride) == (8, 4, (2, 2, 2))
     assert deconv.weight.std().item() == pytest.approx(deviation, rel=0.06)
     scale = nets["discriminator"].layers[3].weight
     assert scale.std().item() == pytest.approx(0.02, rel=0.3) if init == "normal" else torch.equal(scale, torch.ones(64))
@@ -218,7 +225,8 @@ def test_a_background_that_starts_from_the_given_image():
     torch.manual_seed(0)
     shape = ClipShape(4, 16, 32)
     image = source_of("vgan_conditional", shape, 16)
-    distance = {g_image: (nets_of("vgan_conditional", shape, g_image=g_image)["generator"].streams(image)["background"][:, :, 0] - image).abs().mean()
+    distance = {g_image: (nets_of("vgan_conditional", shape, g_image=g_image)["generator"].streams(image)["background"][:, :, 0]
+                          - image).abs().mean()
                 for g_image in (True, False)}
     assert distance[True] < 0.1 < 0.3 < distance[False]
 
@@ -232,8 +240,8 @@ def test_a_film_depends_on_its_own_source_only_in_evaluation(family):
 
 
 def train(runner, out, family: str, *arguments, **options):
-    small = ["--family", family, "--height", "16", "--width", "16", "--frames", "4", "--batch_size", "4", "--model.g_width", "4", "--model.d_width", "4",
-             "--model.max_width", "8", "--precision", "fp32", "--warmup", "0"]
+    small = ["--family", family, "--height", "16", "--width", "16", "--frames", "4", "--batch_size", "4", "--model.g_width", "4",
+             "--model.d_width", "4", "--model.max_width", "8", "--precision", "fp32", "--warmup", "0"]
     return runner.train(*small, "--out", out, *arguments, settings=QUICK, **options)
 
 

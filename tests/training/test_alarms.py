@@ -104,7 +104,8 @@ def test_samples_drift(runner, tmp_path):
     """Samples that were a small step from a still, and turn all white."""
     out, command = tmp_path / "run", [*FP32, "--lr", "1e-9", "--alarm_after", "1000"]
     runner.train("--out", out, *command, "--steps", 10)
-    edit(out, "nets", lambda tensors: [tensor.fill_(20) for name, tensor in tensors.items() if name.startswith("generator") and name.endswith("bias")])
+    edit(out, "nets",
+         lambda tensors: [tensor.fill_(20) for name, tensor in tensors.items() if name.startswith("generator") and name.endswith("bias")])
     edit(out, "ema", lambda tensors: [tensor.fill_(20) for name, tensor in tensors.items() if name.endswith("bias")])
     run = runner.train("--out", out, *command, "--steps", 30)
     alarm = raised(out, run, "samples drift")

@@ -57,7 +57,8 @@ def test_samples_alike_needs_three_measurements_after_the_start():
 def test_samples_that_have_differed_need_no_start():
     """Untrained generators make much the same of every latent; one that no longer does so and then does it again has collapsed."""
     values = [0.05, 0.05, 0.3, 0.05, 0.05, 0.05, 0.05]
-    assert raised(Watch(patience=20, after=300), [row(20 * at, diversity=value) for at, value in enumerate(values)]) == [("samples alike", 100, 60)]
+    assert raised(Watch(patience=20, after=300),
+                  [row(20 * at, diversity=value) for at, value in enumerate(values)]) == [("samples alike", 100, 60)]
     resumed = Watch(20, 300)
     assert raised(resumed, [row(0, diversity=0.3)]) == []
     resumed = Watch(20, 300, **resumed.as_dict())

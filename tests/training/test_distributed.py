@@ -19,7 +19,8 @@ from utils import distributed
 from utils.errors import EXIT_INTERRUPTED
 
 STEPS, TOLERANCE = 20, 1e-4
-# The default rates. Without warm-up, Adam turns last-bit differences into whole steps where a gradient is nearly zero, and runs drift apart.
+# The default rates. Without warm-up, Adam turns last-bit differences into whole steps where a gradient is nearly zero,
+# and runs drift apart.
 BASE = ["--precision", "fp32", "--steps", STEPS, "--warmup", "500"]
 SETTINGS = {
     "batch norm": ["--model.g_norm", "batch"],
@@ -41,7 +42,8 @@ def free_port() -> int:
 def start_two(runner, *arguments):
     """The two processes, set up by the same environment variables as torchrun sets."""
     port = str(free_port())
-    return [runner.start(*arguments, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    return [runner.start(*arguments, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank),
+                         MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
             for rank in range(2)]
 
 
@@ -77,7 +79,8 @@ def test_penalties_through_batch_norm_have_the_gradient_of_one_process(runner, t
 
 def test_two_processes_are_one_with_its_batch_in_two_parts(runner, tmp_path):
     """To the last bit: the same halves are summed. (Batch normalisation would see the parts apart, hence none.)"""
-    command = ["--precision", "fp32", "--steps", STEPS, "--model.g_norm", "none", "--r1", "1", "--augment", "color,cutout", "--loss", "rpgan", "--clip_grad", "1"]
+    command = ["--precision", "fp32", "--steps", STEPS, "--model.g_norm", "none", "--r1", "1", "--augment", "color,cutout",
+               "--loss", "rpgan", "--clip_grad", "1"]
     runner.train("--out", tmp_path / "parts", *command, "--accumulate", "2")
     train_two(runner, "--out", tmp_path / "two", *command)
     parts, two = outcome(tmp_path / "parts"), outcome(tmp_path / "two")
@@ -133,8 +136,8 @@ def test_latents_differ_by_rank_and_are_together_those_of_one_process(monkeypatc
         monkeypatch.setattr(distributed, "world_size", lambda: world)
         monkeypatch.setattr(distributed, "average", lambda tensors: None)
         task, mine = _Onlooker(), distributed.local_rows(8)
-        run_phase(task, task.phases[0], {"video": video[mine], "label": torch.zeros(8 // world, dtype=torch.int64)}, config, step=3, repeat=0,
-                  device=torch.device("cpu"), dtype=torch.float32)
+        run_phase(task, task.phases[0], {"video": video[mine], "label": torch.zeros(8 // world, dtype=torch.int64)}, config, step=3,
+                  repeat=0, device=torch.device("cpu"), dtype=torch.float32)
         return {name: torch.cat(getattr(task, name)) for name in ("latents", "draws", "clips")}
 
     whole, shares = seen(0, 1), [seen(0, 2), seen(1, 2)]

@@ -63,7 +63,8 @@ class Mean(torch.nn.Module):
 
 def answer_task(**settings):
     config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(), share_fakes=False, **settings)
-    return GANTask(config, DataInfo(classes=["a", "b"]), torch.device("cpu"), lambda model, shape: {"generator": Answer(), "discriminator": Mean()})
+    return GANTask(config, DataInfo(classes=["a", "b"]), torch.device("cpu"),
+                   lambda model, shape: {"generator": Answer(), "discriminator": Mean()})
 
 
 def a_batch():
@@ -95,7 +96,8 @@ def test_a_critic_with_gradient_penalty():
 def test_what_the_discriminator_knows_is_told_by_the_loss_it_has():
     """A clipped critic's verdicts lie close whatever it knows; of pairs only the difference counts, and penalties are apart."""
     batch = a_batch()
-    assert "spread" in answer_task(loss="wgan").losses("d", batch) and "spread" not in answer_task(loss="wgan", clip_weights=0.01).losses("d", batch)
+    assert "spread" in answer_task(loss="wgan").losses("d", batch)
+    assert "spread" not in answer_task(loss="wgan", clip_weights=0.01).losses("d", batch)
     task = answer_task(loss="rpgan", r1=5.0)
     verdict = task.nets["discriminator"].forward
     task.nets["discriminator"].forward = lambda video, *label: verdict(video, *label) + 30  # all above zero
@@ -142,8 +144,9 @@ def test_a_term_that_could_apply_to_nothing_is_refused(term):
 
 
 def test_clipped_weights_stay_within_their_bounds(runner, tmp_path):
-    runner.train("--out", tmp_path / "run", "--precision", "fp32", "--loss", "wgan", "--optimizer", "rmsprop", "--clip_weights", "0.01", "--lr", "1e-2",
-                 "--steps", 3, "--model.d_norm", "none")
+    runner.train("--out", tmp_path / "run", "--precision", "fp32", "--loss", "wgan", "--optimizer", "rmsprop", "--clip_weights", "0.01",
+                 "--lr", "1e-2", "--steps", 3, "--model.d_norm", "none")
     tensors = checkpoint.read_tensors(newest(tmp_path / "run"), "nets")
-    bounds = {part: max(float(value.abs().max()) for name, value in tensors.items() if name.startswith(part)) for part in ("discriminator", "generator")}
+    bounds = {part: max(float(value.abs().max()) for name, value in tensors.items() if name.startswith(part))
+              for part in ("discriminator", "generator")}
     assert bounds["discriminator"] == pytest.approx(0.01) and bounds["generator"] > 0.1

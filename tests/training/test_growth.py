@@ -18,7 +18,8 @@ from training.task import DataInfo, Request
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 5, "g_width": 4, "d_width": 4, "max_width": 8}
-FAMILIES = {"dcgan": {"frames": 1, "model": DCGANConfig(**SMALL)}, "dcgan with mean": {"frames": 1, "model": DCGANConfig(**SMALL, g_mean=True)},
+FAMILIES = {"dcgan": {"frames": 1, "model": DCGANConfig(**SMALL)},
+            "dcgan with mean": {"frames": 1, "model": DCGANConfig(**SMALL, g_mean=True)},
             "hrvgan": {"frames": 4, "model": HRVGANConfig(**SMALL, class_dim=3, time_doublings=1)}}
 
 

@@ -150,8 +150,8 @@ def test_samples_are_clips_remade_from_their_ends():
     torch.testing.assert_close(made[:, :, 1], task.nets["interpolator"](first, last, torch.full((2,), 0.25)))
 
 
-@pytest.mark.parametrize("settings, named", [({"frames": 2}, "--frames 2"), ({"crop": 17}, "--model.crop 17"), ({"crop": 0}, "--model.crop 0"),
-                                             ({"interpolation": "sharp:1"}, "--model.interpolation"),
+@pytest.mark.parametrize("settings, named", [({"frames": 2}, "--frames 2"), ({"crop": 17}, "--model.crop 17"),
+                                             ({"crop": 0}, "--model.crop 0"), ({"interpolation": "sharp:1"}, "--model.interpolation"),
                                              ({"reconstruction": "perceptual:1"}, "--model.vgg_weights")])
 def test_mistakes_are_named(settings, named):
     wrong = config(**{name: value for name, value in settings.items() if name != "frames"})
@@ -180,7 +180,8 @@ def test_interrupted_equals_straight(runner, tmp_path, extra):
 
 def test_it_learns(runner, tmp_path):
     """Both networks begin well, without training; what they learn is on top of that."""
-    runner.train("--out", tmp_path / "run", "--steps", "240", "--lr_decay", "cosine", "--data", "synthetic:num_videos=64,frames=12", settings=COMMAND)
+    runner.train("--out", tmp_path / "run", "--steps", "240", "--lr_decay", "cosine", "--data", "synthetic:num_videos=64,frames=12",
+                 settings=COMMAND)
     learnt = load_sampler(tmp_path / "run", "cpu", "fp32").nets["autoencoder"]
     frames = torch.from_numpy(np.stack([next(render(draw_factors(1, number), 1, 32, 32, 24)) for number in range(32)]))
     frames = frames.permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -5,8 +5,6 @@ import signal
 import time
 from collections import Counter
 
-import pytest
-
 from tests.training.runner import newest, outcome, pictures, steps_done
 from training import checkpoint
 

@@ -26,7 +26,8 @@ def test_rows_of_metrics(runner, tmp_path):
     runner.train("--out", out, *FP32, "--steps", 43, "--log_every", "4", "--r1", "1")
     told = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in told] == [*range(4, 44, 4), 43]  # the last step is always told
-    names = {"step", "seconds", "data_wait", "d/loss", "d/adversarial", "d/real", "d/fake", "d/spread", "d/accuracy", "d/r1", "d/grad_norm", "g/loss", "g/grad_norm"}
+    names = {"step", "seconds", "data_wait", "d/loss", "d/adversarial", "d/real", "d/fake", "d/spread", "d/accuracy", "d/r1", "d/grad_norm",
+             "g/loss", "g/grad_norm"}
     assert set(told[0]) == names and set(told[1]) == names | {"clips_per_second"}
     assert [row["step"] for row in told if {"diversity", "distance"} <= row.keys()] == [12, 24, 36]
     for row in told:
@@ -38,10 +39,12 @@ def test_rows_of_metrics(runner, tmp_path):
 def test_how_often_things_are_written_changes_nothing_else(runner, tmp_path):
     command = [*FP32, "--steps", 24, "--model.d_dropout", "0.3"]
     runner.train("--out", tmp_path / "a", *command)
-    runner.train("--out", tmp_path / "b", *command, "--log_every", "5", "--sample_every", "7", "--checkpoint_every", "3", "--samples", "9", "--keep", "2")
+    runner.train("--out", tmp_path / "b", *command, "--log_every", "5", "--sample_every", "7", "--checkpoint_every", "3", "--samples", "9",
+                 "--keep", "2")
     a, b = outcome(tmp_path / "a"), outcome(tmp_path / "b")
     assert [a[name] == b[name] for name in a if name.endswith("safetensors")] == [True] * 3
-    without = lambda told: [{name: value for name, value in row.items() if name not in ("diversity", "distance")} for row in told]  # at every third row
+    without = lambda told: [{name: value for name, value in row.items() if name not in ("diversity", "distance")}  # at every third row
+                            for row in told]
     assert without(row for row in a["rows"] if row["step"] in (5, 10, 15, 20, 24)) == without(b["rows"])
 
 
@@ -49,9 +52,10 @@ def test_files_of_a_run(runner, tmp_path):
     out = tmp_path / "run"
     runner.train("--out", out, *FP32, "--steps", 20, "--sample_every", "8", "--checkpoint_every", "4", "--keep", "2")
     assert [path.name for path in checkpoint.listed(out / "checkpoints")] == ["step_000016", "step_000020"]
-    assert sorted(path.name for path in (out / "samples").iterdir()) == [f"step_{step:06d}.{kind}" for step in (8, 16, 20) for kind in ("mp4", "png")]
-    assert {path.name for path in out.iterdir()} == {".lock", "alarms.jsonl", "checkpoints", "config.yaml", "health.json", "losses.png", "metrics.jsonl",
-                                                     "reals.png", "report.html", "samples"}
+    assert sorted(path.name for path in (out / "samples").iterdir()) == [f"step_{step:06d}.{kind}" for step in (8, 16, 20)
+                                                                         for kind in ("mp4", "png")]
+    assert {path.name for path in out.iterdir()} == {".lock", "alarms.jsonl", "checkpoints", "config.yaml", "health.json", "losses.png",
+                                                     "metrics.jsonl", "reals.png", "report.html", "samples"}
     config = from_dict(yaml.safe_load((out / "config.yaml").read_text()), MODELS, "config.yaml")
     assert config.steps == 20 and config.model.g_width == 4
     assert len(json.loads((out / "health.json").read_text())["videos"]) == 8
@@ -152,7 +156,8 @@ def test_dry_run_tells_and_writes_nothing(runner, tmp_path):
     runner.train("--out", out, *FP32, "--steps", 1, "--d_repeats", "2")
     for name in ("generator", "discriminator"):
         # Batch statistics are no parameters.
-        sizes = [value.numel() for key, value in checkpoint.read_tensors(newest(out), "nets").items() if key.startswith(name) and "running" not in key]
+        sizes = [value.numel() for key, value in checkpoint.read_tensors(newest(out), "nets").items()
+                 if key.startswith(name) and "running" not in key]
         assert re.search(rf"^{name} +{sum(sizes):,} parameters$", facts, re.M), facts
     assert re.search(r"96 frames, 96 clips of 1, 8 class", facts) and re.search(r"^steps +77$", facts, re.M)
     assert re.search(r"^arithmetic +float32 on cpu$", facts, re.M) and re.search(r"^memory +about [\d,]+ MiB", facts, re.M)

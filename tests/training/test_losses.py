@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from training.losses import (LOSSES, NEEDS_REAL_IN_G, bce_d, bce_g, gradient_penalty, hinge_d, hinge_g, lipschitz_penalty, rpgan_d,
-                             rpgan_g)
+from training.losses import LOSSES, NEEDS_REAL_IN_G, bce_d, bce_g, gradient_penalty, hinge_d, hinge_g, lipschitz_penalty, rpgan_d, rpgan_g
 
 logits = st.lists(st.floats(-20, 20), min_size=1, max_size=6).map(lambda values: torch.tensor(values, dtype=torch.float64))
 

@@ -146,7 +146,8 @@ def test_updates_while_backward_equal_updates_after_it(dtype, more):
 
 def test_gradients_are_freed_one_by_one():
     """At no time during the backward pass do all of a network's gradients exist."""
-    config = TrainConfig(family="mlp_gan", height=16, width=16, batch_size=8, optimizer="adam_lean", model=MLPGANConfig(widths=[20, 30, 40])).check()
+    config = TrainConfig(family="mlp_gan", height=16, width=16, batch_size=8, optimizer="adam_lean",
+                         model=MLPGANConfig(widths=[20, 30, 40])).check()
     task = build_task(config, DataInfo())
     most = []
     for phase in task.phases:
@@ -160,7 +161,8 @@ def test_gradients_are_freed_one_by_one():
     assert len(most) == sum(len(list(net.parameters())) for net in task.nets.values()) and set(most) == {1}
 
 
-@pytest.mark.parametrize("settings", [["--beta1", "0.5", "--ema", "0"], ["--beta1", "0", "--precision", "bf16", "--r1", "1", "--accumulate", "2"]],
+@pytest.mark.parametrize("settings",
+                         [["--beta1", "0.5", "--ema", "0"], ["--beta1", "0", "--precision", "bf16", "--r1", "1", "--accumulate", "2"]],
                          ids=["moment", "no moment"])
 def test_interrupted_equals_straight(runner, tmp_path, settings):
     command = [*MLP, "--steps", 40, *settings]

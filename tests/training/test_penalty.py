@@ -138,9 +138,10 @@ def test_networks_that_a_call_changes_are_left_alone(monkeypatch, capsys, layer)
 
 @pytest.mark.parametrize("step, compiled", [(1, False), (3, False), (5, True)])
 def test_while_networks_grow_penalties_are_plain(monkeypatch, step, compiled):
-    monkeypatch.setattr(module.CompiledSlopes, "__call__", lambda self, discriminator, video, label: squared_slopes(discriminator, video) * 0 + 7)
+    monkeypatch.setattr(module.CompiledSlopes, "__call__",
+                        lambda self, discriminator, video, label: squared_slopes(discriminator, video) * 0 + 7)
     model = HRVGANConfig(latent_dim=4, class_dim=2, g_width=2, d_width=2, max_width=4, depth=2, time_doublings=1)
-    config = TrainConfig(family="hrvgan", height=8, width=8, frames=2, batch_size=4, precision="fp32", model=model, share_fakes=False, r1=1.0,
-                         compile_penalty=True, grow_from=1, grow_steps=4)
+    config = TrainConfig(family="hrvgan", height=8, width=8, frames=2, batch_size=4, precision="fp32", model=model, share_fakes=False,
+                         r1=1.0, compile_penalty=True, grow_from=1, grow_steps=4)
     losses = build_task(config, DataInfo(["a", "b"])).losses("d", batch(step))
     assert (losses["r1"].item() == 7) == compiled

@@ -140,7 +140,8 @@ def test_perceptual_against_layers_called_one_by_one(weights):
             x = max_pool2d(x, 2)
         return found
     expected = sum((a - b).abs().mean() for a, b in zip(features(made), features(real))) / 3
-    torch.testing.assert_close(PixelLoss("perceptual", "--x", str(weights), CPU)(made * 2 - 1, real * 2 - 1)["loss"], expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(PixelLoss("perceptual", "--x", str(weights), CPU)(made * 2 - 1, real * 2 - 1)["loss"],
+                               expected, rtol=1e-4, atol=1e-6)
 
 
 def test_missing_or_wrong_weights_are_one_clear_line(tmp_path):

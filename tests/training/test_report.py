@@ -39,7 +39,8 @@ class _Page(HTMLParser):
 
 
 def embedded(page: _Page, kind: str) -> list[bytes]:
-    return [base64.b64decode(value.partition(",")[2], validate=True) for _, value in page.sources if value.startswith(f"data:{kind};base64,")]
+    return [base64.b64decode(value.partition(",")[2], validate=True) for _, value in page.sources
+            if value.startswith(f"data:{kind};base64,")]
 
 
 def test_the_page_needs_nothing_else(run):
@@ -89,10 +90,12 @@ def test_tensorboard_reads_the_events(run):
     told = {row["step"]: row for row in rows(run)}
     assert {"d/loss", "g/loss", "d/grad_norm", "clips_per_second"} <= set(events.Tags()["scalars"])
     for name in ("d/loss", "g/loss"):
-        assert [(event.step, event.value) for event in events.Scalars(name)] == [(step, pytest.approx(row[name], rel=1e-6)) for step, row in told.items()]
+        assert [(event.step, event.value) for event in events.Scalars(name)] == [(step, pytest.approx(row[name], rel=1e-6))
+                                                                                 for step, row in told.items()]
     shown = events.Images("samples")
     assert [event.step for event in shown] == list(range(5, 65, 5))
-    assert np.array_equal(cv2.imdecode(np.frombuffer(shown[-1].encoded_image_string, np.uint8), 1), cv2.imread(str(run / "samples/step_000060.png")))
+    assert np.array_equal(cv2.imdecode(np.frombuffer(shown[-1].encoded_image_string, np.uint8), 1),
+                          cv2.imread(str(run / "samples/step_000060.png")))
 
 
 def test_a_browser_shows_the_page(run, tmp_path):
@@ -100,8 +103,8 @@ def test_a_browser_shows_the_page(run, tmp_path):
     if not browser:
         pytest.skip("no chromium to open the page with")
     shot = tmp_path / "page.png"
-    subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,2600", f"--screenshot={shot}",
-                    (run / "report.html").as_uri()], check=True, timeout=90, capture_output=True)
+    subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,2600",
+                    f"--screenshot={shot}", (run / "report.html").as_uri()], check=True, timeout=90, capture_output=True)
     picture = cv2.imread(str(shot))
     assert picture.shape == (2600, 1200, 3)
     # The newest samples stand on it, in their own colours: the page is mostly white, the pictures are not.

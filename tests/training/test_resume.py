@@ -13,13 +13,13 @@ STEPS = 60
 SETTINGS = {
     "plain": ["--precision", "fp32"],
     "bf16": ["--precision", "bf16", "--model.g_mean", "true"],
-    "published": ["--precision", "fp32", "--model.g_norm", "none", "--model.g_kernel", "4", "--model.g_out_kernel", "7", "--model.growth", "1",
-                  "--model.d_dropout", "0.4", "--model.init", "glorot", "--ema", "0", "--lr_d", "1e-4"],
-    "everything": ["--precision", "fp32", "--loss", "rpgan", "--r1", "1", "--r2", "1", "--penalty_every", "2", "--augment", "color,translation,cutout",
-                   "--augment_p", "0.7", "--warmup", "50", "--accumulate", "2", "--d_repeats", "2", "--g_every", "2", "--flip", "--clip_grad", "1",
-                   "--model.d_norm", "spectral", "--model.d_minibatch_std", "true"],
-    "bf16 everything": ["--precision", "bf16", "--loss", "hinge", "--r1", "1", "--augment", "color,cutout", "--accumulate", "2", "--model.d_norm", "batch",
-                        "--model.d_dropout", "0.3", "--ordered"],
+    "published": ["--precision", "fp32", "--model.g_norm", "none", "--model.g_kernel", "4", "--model.g_out_kernel", "7",
+                  "--model.growth", "1", "--model.d_dropout", "0.4", "--model.init", "glorot", "--ema", "0", "--lr_d", "1e-4"],
+    "everything": ["--precision", "fp32", "--loss", "rpgan", "--r1", "1", "--r2", "1", "--penalty_every", "2",
+                   "--augment", "color,translation,cutout", "--augment_p", "0.7", "--warmup", "50", "--accumulate", "2", "--d_repeats", "2",
+                   "--g_every", "2", "--flip", "--clip_grad", "1", "--model.d_norm", "spectral", "--model.d_minibatch_std", "true"],
+    "bf16 everything": ["--precision", "bf16", "--loss", "hinge", "--r1", "1", "--augment", "color,cutout", "--accumulate", "2",
+                        "--model.d_norm", "batch", "--model.d_dropout", "0.3", "--ordered"],
 }
 
 
@@ -145,7 +145,8 @@ def test_leftovers_of_a_crash(runner, straight, tmp_path):
     half = out / "checkpoints" / ".step_000050.77.0a1b.tmp"
     half.mkdir()
     (half / "nets.safetensors").write_bytes(b"half")
-    leftovers = [out / ".report.77.0a1b.tmp.html", out / "samples" / ".step_000050.77.0a1b.tmp.png", out / "checkpoints" / ".latest.77.0a1b.tmp"]
+    leftovers = [out / ".report.77.0a1b.tmp.html", out / "samples" / ".step_000050.77.0a1b.tmp.png",
+                 out / "checkpoints" / ".latest.77.0a1b.tmp"]
     for path in leftovers:
         path.write_text("half")
     with open(out / "metrics.jsonl", "a") as file:

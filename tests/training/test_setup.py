@@ -34,8 +34,8 @@ def test_principal_components_are_those_of_the_training_frames(tmp_path):
 
 
 def test_an_ordered_epoch_is_one_pass_over_clips_side_by_side(tmp_path):
-    config = TrainConfig(family="vgan", data="synthetic:num_videos=4,frames=32", height=16, width=16, frames=8, batch_size=2, epochs=1, workers=1,
-                         cache_dir=str(tmp_path), model=VGANConfig(g_width=4, d_width=4))
+    config = TrainConfig(family="vgan", data="synthetic:num_videos=4,frames=32", height=16, width=16, frames=8, batch_size=2, epochs=1,
+                         workers=1, cache_dir=str(tmp_path), model=VGANConfig(g_width=4, d_width=4))
     assert setup.prepare(config).steps == 4 * (32 - 7) / 2
     assert setup.prepare(replace(config, ordered=True)).steps == 4 * 4 / 2
 

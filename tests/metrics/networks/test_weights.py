@@ -1,7 +1,6 @@
 """Where weights are looked for, and fetching them: once, whole, checked."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
