@@ -68,6 +68,7 @@ def write_frames(folder: Path, count: int, seed: int, sigma: float, size: int) -
 def write_weights(path: Path) -> None:
     """Random weights for torch-fidelity's Inception: He's variance, so that signals neither die nor grow."""
     import utils.vision  # noqa: F401
+    # isort: split
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Unloaded(FeatureExtractorInceptionV3):

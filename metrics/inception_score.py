@@ -22,6 +22,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> Score
     # The logarithm of a class that underflows to zero in a whole split would make the score undefined.
     logits = (logits - logits.amax(dim=1, keepdim=True)).clamp(min=-700)
     from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
+    # isort: split
     from torch_fidelity import metric_isc
 
     found = metric_isc.isc_features_to_metric(logits, splits, rng_seed=seed)

@@ -30,6 +30,7 @@ def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, subset_size: int = 10
         mean, deviation = float(np.mean(values)), float(np.std(values))
     else:
         from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
+        # isort: split
         from torch_fidelity import metric_kid
 
         found = metric_kid.kid_features_to_metric(fake, real, kid_subsets=subsets, kid_subset_size=size, rng_seed=seed, verbose=False)

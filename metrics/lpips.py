@@ -50,6 +50,7 @@ def lpips(weights: str | Path | None, net: Literal["alex", "vgg"] = "alex") -> C
 def _network(weights: str | Path | None, net: str) -> nn.Module:
     """torchmetrics' network with every weight in place."""
     import utils.vision  # noqa: F401  before torchmetrics, which imports torchvision; here, because the two take seconds
+    # isort: split
     from torchmetrics.functional.image import lpips as torchmetrics_lpips
 
     with torch.device("meta"):  # no memory, no random numbers: all of it is replaced

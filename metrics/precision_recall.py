@@ -18,6 +18,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Score, Sco
     """Precision and recall of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or fewer."""
     real, fake = checked(real, fake, least=k + 1)
     from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
+    # isort: split
     from torch_fidelity import metric_prc
 
     found = metric_prc.prc_features_to_metric(fake, real, prc_neighborhood=k, verbose=False)

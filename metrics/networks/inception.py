@@ -18,6 +18,7 @@ from metrics.networks.resize import resize as resized
 from utils import vision  # noqa: F401  torch_fidelity imports torchvision
 from utils.errors import UserError
 
+# isort: split
 from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
 
 SIDE = 299

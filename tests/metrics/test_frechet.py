@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import utils.vision  # noqa: F401  torch_fidelity imports torchvision
 
+# isort: split
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from metrics.frechet import FrechetResampler, Gaussian, StreamingGaussian, frechet_at_infinity, frechet_distance, frechet_of_features

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import utils.vision  # noqa: F401  torch_fidelity imports torchvision
 from metrics.kernel import kid
+
+# isort: split
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from metrics.lpips import OFFICIAL, SMALLEST, lpips
 from utils.errors import UserError
 from utils.vision import torchvision
+
+# isort: split
 from torchmetrics.functional.image import lpips as theirs  # after utils.vision, without which it may not load
 
 COMPARED = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # ReLUs whose output is compared

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from metrics.pixel import MS_SSIM_SMALLEST, average, ms_ssim, psnr, ssim
 import utils.vision  # noqa: F401  without it torchmetrics may not load
+from metrics.pixel import MS_SSIM_SMALLEST, average, ms_ssim, psnr, ssim
+
+# isort: split
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, structural_similarity_index_measure
 
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

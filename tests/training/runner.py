@@ -154,10 +154,11 @@ def _child(request: dict) -> None:
 
 
 def _serve() -> None:
-    import train  # noqa: F401  what a run imports, imported once
     import torch._dynamo  # noqa: F401  the first optimiser made imports it
-    import training.dry_run, training.loop  # noqa: E401, F401
     from matplotlib import pyplot  # noqa: F401
+
+    import train  # noqa: F401  what a run imports, imported once
+    from training import dry_run, loop  # noqa: F401
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:

@@ -12,6 +12,7 @@ from tests.metrics.networks.test_resize import clean, pytorch
 from utils.errors import UserError
 from utils.vision import torchvision
 
+# isort: split
 from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d
 
 

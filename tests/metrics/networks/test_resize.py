@@ -10,6 +10,7 @@ from PIL import Image
 from metrics.networks.resize import resize
 from utils import vision  # noqa: F401
 
+# isort: split
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 
