@@ -124,6 +124,9 @@ class TrainConfig:
     class_ce: float = 0.0
     """Weight of the cross-entropy of the class: the discriminator tells that of real clips, the generator makes clips that it tells right
     (Odena et al. 2017, arXiv 1610.09585)."""
+    diversity: float = 0.0
+    """Weight of what two clips of one class, generated from different latents, lack of the distance between real ones, as a share
+    (after Yang et al. 2019, arXiv 1901.09024)."""
     mask_l1: float = 0.0
     """Weight of the mean of the foreground mask."""
     augment: str = ""
@@ -193,7 +196,7 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "mask_l1", "max_rollbacks", "alarm_after", "warmup",
+        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after", "warmup",
                      "grow_from", "eval_every"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):

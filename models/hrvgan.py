@@ -143,7 +143,8 @@ class Generator(Growing):
 
 
 class DownBlock(nn.Module):
-    """(B, inputs, T, H, W) -> (B, outputs, T / t, H / h, W / w): two convolutions beside a shortcut."""
+    """(B, inputs, T, H, W) -> (B, outputs, T / t, H / h, W / w): two convolutions, of which the second sees the smaller size, beside a
+    shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], kind: str):
         super().__init__()
@@ -153,9 +154,9 @@ class DownBlock(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(F.leaky_relu(x, 0.2))
+        y = F.avg_pool3d(self.conv1(F.leaky_relu(x, 0.2)), self.stride)
         y = self.conv2(F.leaky_relu(self.norm(y), 0.2))
-        return (self.shortcut(F.avg_pool3d(x, self.stride)) + F.avg_pool3d(y, self.stride)) / sqrt(2)
+        return (self.shortcut(F.avg_pool3d(x, self.stride)) + y) / sqrt(2)
 
 
 class Critic(Growing):

@@ -39,7 +39,7 @@ class GANTask:
         self.has_streams = hasattr(generator, "streams")
         labelled = hasattr(self.nets["discriminator"], "takes_labels")
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled),
-                             ("class_ce", hasattr(self.nets["discriminator"], "judge"))):
+                             ("class_ce", hasattr(self.nets["discriminator"], "judge")), ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -50,6 +50,8 @@ class GANTask:
             components, mean = info.components(config.model.components), info.mean()
             for net in self.nets.values():
                 net.mix_from(components, mean)
+        # Of real clips that are all alike nothing can be asked.
+        self.clip_distance = max(info.clip_distance(), 1e-6) if config.diversity and info.clip_distance else 1.0
         self.latent_dim = 0 if self.takes_image else config.model.latent_dim
         self.config, self.policy, self.num_classes = config, parse_policy(config.augment), info.num_classes
         self.loss_d, self.loss_g = LOSSES[config.loss]
@@ -158,12 +160,19 @@ class GANTask:
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         config, shown = self.config, {}
-        source, generator = self._source(batch), self.nets["generator"]
+        source, label, generator = self._source(batch), batch.label, self.nets["generator"]
+        if config.diversity:  # every other clip gets a sibling of its class
+            source = torch.cat([source, batch.noise.normal("sibling", self.latent_dim)[::2]])
+            label = torch.cat([label, label[::2]])
         if config.mask_l1:
-            streams = _call(generator.streams, source, batch.label, generator)
+            streams = _call(generator.streams, source, label, generator)
             made, shown["mask"] = streams["film"], streams["mask"].float().abs().mean()
         else:
-            made = _call(generator, source, batch.label)
+            made = _call(generator, source, label)
+        made, siblings = made[:len(batch.label)], made[len(batch.label):]
+        if config.diversity:
+            apart = (made[::2].float() - siblings.float()).abs().flatten(1).mean(1)
+            shown["diversity"] = F.relu(1 - apart / self.clip_distance).mean()
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
         fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label)
@@ -178,7 +187,7 @@ class GANTask:
         if config.first_frame_l1:
             shown["first_frame_l1"] = (made[:, :, 0].float() - batch.video[:, :, 0]).abs().mean()
         weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1,
-                   "class_ce": config.class_ce}
+                   "class_ce": config.class_ce, "diversity": config.diversity}
         return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}
 
 

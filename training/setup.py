@@ -8,13 +8,14 @@ import torch
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from training.registry import FAMILIES
+from training.step import to_float
 from training.task import DataInfo, Task
 from utils import distributed, hardware
 from utils.errors import UserError
 from utils.seeds import derive
 
 DEFAULT_STEPS = 2000
-MEAN_FRAMES = 512
+MEAN_FRAMES, PAIRS = 512, 256
 
 
 @dataclass
@@ -49,7 +50,8 @@ def prepare(config: TrainConfig) -> Setup:
     with torch.device("meta"):  # a size that does not fit is told before the videos are read
         build_task(config, DataInfo(), torch.device("meta"))
     dataset = read_videos(config, device)
-    info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(principal_components, dataset))
+    info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(clip_distance, dataset),
+                    partial(principal_components, dataset))
     return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
                  build_task(config, info, device), count_steps(config, len(dataset.consecutive_clips() if config.ordered else dataset)))
 
@@ -70,6 +72,21 @@ def mean_frame(dataset: VideoDataset) -> torch.Tensor:
     chosen = _spread(dataset, MEAN_FRAMES)
     total = sum(dataset.gather(part)["video"][:, 0].double().sum(0) for part in chosen.split(64))
     return (total / len(chosen) / 127.5 - 1).float().permute(2, 0, 1)
+
+
+def clip_distance(dataset: VideoDataset) -> float:
+    """The mean absolute difference between two clips of one class, in [-1, 1]: over at most ``PAIRS`` pairs, of which the two lie half of
+    their class apart; 0.0 where no class has two clips."""
+    labels, found = dataset.labels(), []
+    classes = labels.unique()
+    for label in classes:
+        members = torch.nonzero(labels == label).flatten()
+        half = len(members) // 2
+        chosen = torch.linspace(0, half - 1, min(half, max(1, PAIRS // len(classes)))).long()
+        for part in chosen.split(32) if half else ():
+            first, second = (to_float(dataset.gather(members[part + shift])["video"], torch.device("cpu")) for shift in (0, half))
+            found.append((first - second).abs().flatten(1).mean(1))
+    return float(torch.cat(found).mean()) if found else 0.0
 
 
 def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:

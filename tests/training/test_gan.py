@@ -130,6 +130,39 @@ def test_the_class_is_learnt_from_real_clips_and_asked_of_generated_ones():
         assert told["loss"].item() == pytest.approx((plain["loss"] + 0.5 * expected).item(), rel=1e-5)
 
 
+class Shade(torch.nn.Module):
+    """A generator of even clips: the latent is their value, the label is added."""
+    takes_labels = True
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, latents, label):
+        return (latents[:, 0] * self.scale + label).view(-1, 1, 1, 1, 1).expand(-1, 3, 2, 16, 16)
+
+
+def shade_task(real_distance, **settings):
+    config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(latent_dim=1), share_fakes=False, loss="wgan", **settings)
+    info = DataInfo(classes=["a", "b"], clip_distance=lambda: real_distance)
+    return GANTask(config, info, torch.device("cpu"), lambda model, shape: {"generator": Shade(), "discriminator": Mean()})
+
+
+@pytest.mark.parametrize("real_distance", [0.5, 3.0, 0.0])
+def test_siblings_of_one_class_are_pushed_apart_as_far_as_real_clips_are(real_distance):
+    batch = a_batch()
+    plain, pushed = (shade_task(real_distance, diversity=weight).losses("g", batch) for weight in (0.0, 0.7))
+    latents, siblings = batch.noise.normal("latent", 1)[::2, 0], batch.noise.normal("sibling", 1)[::2, 0]
+    lacking = (1 - (latents - siblings).abs() / max(real_distance, 1e-6)).clamp(min=0).mean()
+    assert pushed["diversity"].item() == pytest.approx(lacking.item(), abs=1e-6) and "diversity" not in plain
+    assert pushed["loss"].item() == pytest.approx((plain["loss"] + 0.7 * lacking).item(), rel=1e-5)
+
+
+def test_a_generator_that_answers_to_images_makes_no_siblings():
+    with pytest.raises(UserError, match="--diversity 0.1"):
+        answer_task(diversity=0.1)
+
+
 def test_samples_of_a_generator_that_answers_to_images():
     batch = a_batch()
     task = answer_task()

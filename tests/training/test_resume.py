@@ -17,7 +17,8 @@ SETTINGS = {
                   "--model.growth", "1", "--model.d_dropout", "0.4", "--model.init", "glorot", "--ema", "0", "--lr_d", "1e-4"],
     "everything": ["--precision", "fp32", "--loss", "rpgan", "--r1", "1", "--r2", "1", "--penalty_every", "2",
                    "--augment", "color,translation,cutout", "--augment_p", "0.7", "--warmup", "50", "--accumulate", "2", "--d_repeats", "2",
-                   "--g_every", "2", "--flip", "--clip_grad", "1", "--model.d_norm", "spectral", "--model.d_minibatch_std", "true"],
+                   "--g_every", "2", "--flip", "--clip_grad", "1", "--diversity", "0.5", "--model.d_norm", "spectral",
+                   "--model.d_minibatch_std", "true"],
     "bf16 everything": ["--precision", "bf16", "--loss", "hinge", "--r1", "1", "--augment", "color,cutout", "--accumulate", "2",
                         "--model.d_norm", "batch", "--model.d_dropout", "0.3", "--ordered"],
 }

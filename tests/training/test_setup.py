@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from configs.schema import TrainConfig
@@ -19,6 +20,18 @@ def test_mean_frame_is_the_mean_of_the_training_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "MEAN_FRAMES", 3)  # of a long film, a few that span it
     few = frames[[0, (len(dataset) - 1) // 2, len(dataset) - 1]].mean(0) / 127.5 - 1
     assert torch.allclose(setup.mean_frame(dataset), torch.from_numpy(few).permute(2, 0, 1).float(), atol=1e-5)
+
+
+def test_clip_distance_is_that_of_clips_of_one_class(tmp_path):
+    """Of 32 videos of 16 classes, the two of each class; of one video, clips half of it apart."""
+    dataset = VideoDataset("synthetic:num_videos=32,frames=4", 16, 16, 4, cache_dir=tmp_path, quiet=True)
+    clips, labels = dataset.gather(torch.arange(32))["video"].float() / 127.5, dataset.labels()
+    expected = [(clips[labels == label][0] - clips[labels == label][1]).abs().mean() for label in range(16)]
+    assert setup.clip_distance(dataset) == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
+    film = VideoDataset("synthetic:num_videos=1,frames=8", 16, 16, 1, cache_dir=tmp_path, quiet=True)
+    frames = film.gather(torch.arange(8))["video"].float() / 127.5
+    assert setup.clip_distance(film) == pytest.approx(float((frames[:4] - frames[4:]).abs().mean()), rel=1e-5)
+    assert setup.clip_distance(VideoDataset("synthetic:num_videos=16,frames=4", 16, 16, 4, cache_dir=tmp_path, quiet=True)) == 0
 
 
 def test_principal_components_are_those_of_the_training_frames(tmp_path):
