@@ -42,7 +42,7 @@ SIZES = {
                   "--model.ae_downsampling", "4", "--model.ae_channels", "64"],
 }
 # Steps between checkpoints, recommended and published: about one in 20 seconds of one thread; of those that are logged, every tenth.
-EVERY = {"dcgan": (160, 30), "mlp_gan": (500, 150), "vgan": (100, 40), "hrvgan": (40, 20), "keyframes": (90, 400)}
+EVERY = {"dcgan": (160, 30), "mlp_gan": (500, 150), "vgan": (100, 40), "hrvgan": (80, 50), "keyframes": (90, 400)}
 RECIPES = {"recommended": "configs/{}.yaml", "published": "configs/faithful/{}.yaml"}
 
 
