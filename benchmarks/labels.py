@@ -7,6 +7,7 @@
 The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small
 3-D convnet on clips drawn from the same factors with other seeds, holds it to 98% on clips with yet other seeds, lets it judge the samples
 of a checkpoint class by class, and writes benchmarks/results/labels.json. The bar is 90%; without labels it would be one over the classes.
+"variety" says how much the samples of a class differ, as a share of how much real clips of it do.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.machine import describe
+from benchmarks.pixel_mse import variety
 from data.synthetic import MOTIONS, SHAPES, draw_factors, make_synthetic, render
 from training.restore import load_sampler
 from training.step import to_float
@@ -117,12 +119,14 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int) -
                         "give it more --clips or --judge_steps")
     asked = torch.arange(len(classes)).repeat_interleave(each)
     latents = sampler.latents(len(asked), seed=0)
-    found = torch.cat([verdicts(judge, sampler.sample(latents[at:at + 16], asked[at:at + 16])) for at in range(0, len(asked), 16)])
+    made = torch.cat([sampler.sample(latents[at:at + 16], asked[at:at + 16]).float() for at in range(0, len(asked), 16)])
+    found = verdicts(judge, made)
     table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     table.index_put_((asked, found), torch.ones(len(asked), dtype=torch.int64), accumulate=True)
     return {"step": sampler.step, "classes": classes, "judge_held_out": accuracy, "judge_needed": NEEDED, "samples_per_class": each,
             "asked_by_found": table.tolist(), "per_class": (table.diagonal() / each).tolist(),
-            "accuracy": (found == asked).float().mean().item(), "bar": BAR}
+            "accuracy": (found == asked).float().mean().item(), "bar": BAR,
+            "variety": variety(made, asked) / variety(to_float(held, torch.device("cpu")), held_label)}
 
 
 def main() -> None:
