@@ -171,7 +171,8 @@ class GANTask:
             made = _call(generator, source, label)
         made, siblings = made[:len(batch.label)], made[len(batch.label):]
         if config.diversity:
-            apart = (made[::2].float() - siblings.float()).abs().flatten(1).mean(1)
+            # Of means over time: else it would do to change from frame to frame.
+            apart = (made[::2].float() - siblings.float()).mean(2).abs().flatten(1).mean(1)
             shown["diversity"] = F.relu(1 - apart / self.clip_distance).mean()
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()

@@ -75,7 +75,7 @@ def mean_frame(dataset: VideoDataset) -> torch.Tensor:
 
 
 def clip_distance(dataset: VideoDataset) -> float:
-    """The mean absolute difference between two clips of one class, in [-1, 1]: over at most ``PAIRS`` pairs, of which the two lie half of
+    """The mean absolute difference between two clips of one class, each its mean over time, in [-1, 1]: over at most ``PAIRS`` pairs, of which the two lie half of
     their class apart; 0.0 where no class has two clips."""
     labels, found = dataset.labels(), []
     classes = labels.unique()
@@ -85,7 +85,7 @@ def clip_distance(dataset: VideoDataset) -> float:
         chosen = torch.linspace(0, half - 1, min(half, max(1, PAIRS // len(classes)))).long()
         for part in chosen.split(32) if half else ():
             first, second = (to_float(dataset.gather(members[part + shift])["video"], torch.device("cpu")) for shift in (0, half))
-            found.append((first - second).abs().flatten(1).mean(1))
+            found.append((first - second).mean(2).abs().flatten(1).mean(1))
     return float(torch.cat(found).mean()) if found else 0.0
 
 
