@@ -131,7 +131,7 @@ def test_the_class_is_learnt_from_real_clips_and_asked_of_generated_ones():
 
 
 class Shade(torch.nn.Module):
-    """A generator of two frames: the latent is their mean value, the label is added, and one is lighter by the latent."""
+    """A generator of two frames: the latent is their mean value, the label is added, the first lighter by three times the latent."""
     takes_labels = True
 
     def __init__(self):
@@ -140,7 +140,7 @@ class Shade(torch.nn.Module):
 
     def forward(self, latents, label):
         value = (latents[:, 0] * self.scale + label).view(-1, 1, 1, 1, 1)
-        flicker = latents[:, 0].view(-1, 1, 1, 1, 1) * torch.tensor([1.0, -1.0]).view(1, 1, 2, 1, 1)
+        flicker = 3 * latents[:, 0].view(-1, 1, 1, 1, 1) * torch.tensor([1.0, -1.0]).view(1, 1, 2, 1, 1)
         return (value + flicker).expand(-1, 3, -1, 16, 16)
 
 
