@@ -196,8 +196,8 @@ class TrainConfig:
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after", "warmup",
-                     "grow_from", "eval_every"):
+        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
+                     "warmup", "grow_from", "eval_every"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")

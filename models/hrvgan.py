@@ -1,4 +1,5 @@
-"""HRVGAN: clips of a chosen class from a residual 3-D generator against a critic that knows the classes (after Sagar 2020, arXiv 2008.09646).
+"""HRVGAN: clips of a chosen class from a residual 3-D generator against a critic that knows the classes
+(after Sagar 2020, arXiv 2008.09646).
 
 The paper names a Wasserstein loss, class labels and a pixel term, its code no networks. These are ours: class and latent scale and shift
 every normalised channel of the generator (de Vries et al. 2017, arXiv 1707.00683; Brock et al. 2019, arXiv 1809.11096), the critic
@@ -184,8 +185,8 @@ class Critic(Growing):
         return self.judge(video, labels)[0]
 
     def judge(self, video: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Verdicts (B,), and where there are several classes the inner product of the features with each class's vector, (B, classes): logits
-        of the class that a clip shows. Penalties on the verdict's slopes hold for them too, so that they are hard to deceive."""
+        """Verdicts (B,), and where there are several classes the inner product of the features with each class's vector, (B, classes):
+        logits of the class that a clip shows. Penalties on the verdict's slopes hold for them too, so that they are hard to deceive."""
         x, first = self.from_rgb[str(self.level)](video), self.level
         if self.alpha < 1:
             x, first = self.blocks[str(first)](x), first + 1
@@ -212,7 +213,8 @@ def check_frames(frames: int, doublings: int | None, depth: int) -> int:
     # Another number may have another default: it counts only if it works with its own.
     works = lambda number: number % 2**(default(number) if doublings is None else doublings) == 0
     near = next(number for away in range(1, 2**used + 1) for number in (frames - away, frames + away) if number > 0 and works(number))
-    raise UserError(f"--frames {frames}: must be a multiple of {2**used} ({used} doublings of time); the nearest allowed is --frames {near}")
+    raise UserError(f"--frames {frames}: must be a multiple of {2**used} ({used} doublings of time); "
+                    f"the nearest allowed is --frames {near}")
 
 
 def initialise(network: nn.Module) -> None:

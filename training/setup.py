@@ -75,8 +75,8 @@ def mean_frame(dataset: VideoDataset) -> torch.Tensor:
 
 
 def clip_distance(dataset: VideoDataset) -> float:
-    """The mean absolute difference between two clips of one class, each its mean over time, in [-1, 1]: over at most ``PAIRS`` pairs, of which the two lie half of
-    their class apart; 0.0 where no class has two clips."""
+    """The mean absolute difference between two clips of one class, of each its mean over time, values from -1 to 1: over at most
+    ``PAIRS`` pairs, of which the two lie half of their class apart; 0.0 where no class has two clips."""
     labels, found = dataset.labels(), []
     classes = labels.unique()
     for label in classes:

@@ -91,7 +91,7 @@ class DataInfo:
     mean: Callable[[], Tensor] | None = None
     """Gives the mean of the training frames, (3, H, W) in [-1, 1]."""
     clip_distance: Callable[[], float] | None = None
-    """Gives the mean absolute difference between two real clips of one class, in [-1, 1]."""
+    """Gives the mean absolute difference between two real clips of one class, of each its mean over time, values from -1 to 1."""
     components: Callable[[int], Tensor] | None = None
     """Gives so many principal components of the training frames, (N, 3, H, W)."""
 

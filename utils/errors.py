@@ -38,8 +38,8 @@ def script(main) -> None:
 
 
 def _end(status: int) -> None:
-    """Back to the shell; one of several processes at once, without taking the interpreter apart. Threads that torch's communication leaves behind
-    have been seen to abort there, whereupon torchrun ends the other processes and calls all of them failed."""
+    """Back to the shell; one of several processes at once, without taking the interpreter apart. A thread has been seen to abort
+    there, with "terminate called without an active exception", whereupon torchrun ends the others and calls all of them failed."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         sys.exit(status)
     with contextlib.suppress(OSError):  # the reader went away

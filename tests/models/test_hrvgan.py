@@ -20,8 +20,8 @@ from utils.errors import UserError
 from utils.video import write_video
 
 SMALL = {"latent_dim": 5, "class_dim": 3, "g_width": 4, "d_width": 4, "max_width": 8}
-TINY = ["--family", "hrvgan", "--height", 16, "--width", 16, "--frames", 4, "--model.g_width", 4, "--model.d_width", 4, "--model.max_width", 8,
-        "--model.latent_dim", 8, "--model.class_dim", 4, "--batch_size", 4, "--precision", "fp32"]
+TINY = ["--family", "hrvgan", "--height", 16, "--width", 16, "--frames", 4, "--model.g_width", 4, "--model.d_width", 4,
+        "--model.max_width", 8, "--model.latent_dim", 8, "--model.class_dim", 4, "--batch_size", 4, "--precision", "fp32"]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,8 @@ def test_trains_on_every_layout(runner, tmp_path, layout):
     (tmp_path / "data").mkdir()
     classes, videos = layout(tmp_path / "data")
     out = tmp_path / "run"
-    extra = ["--loss", "wgan_gp", "--d_repeats", 2, "--pixel_mse", 0.5, "--grow_from", 1, "--grow_steps", 2] if layout is ucf else ["--r1", 1, "--class_ce", 1]
+    published = ["--loss", "wgan_gp", "--d_repeats", 2, "--pixel_mse", 0.5, "--grow_from", 1, "--grow_steps", 2]
+    extra = published if layout is ucf else ["--r1", 1, "--class_ce", 1]
     runner.train(*TINY, *extra, "--data", tmp_path / "data", "--steps", 3, "--out", out)
     state = json.loads((newest(out) / "state.json").read_text())
     assert state["data"]["classes"] == classes and len(json.loads((out / "health.json").read_text())["videos"]) == videos

@@ -26,7 +26,7 @@ SETTINGS = {
     "batch norm": ["--model.g_norm", "batch"],
     "batch norm in both": ["--model.g_norm", "batch", "--model.d_norm", "batch", "--loss", "hinge"],
     "augment, pairs": ["--augment", "color,translation,cutout", "--augment_p", "0.7", "--loss", "rpgan", "--flip"],
-    "penalties": ["--r1", "0.1", "--r2", "0.05", "--penalty_every", "2", "--augment", "translation",
+    "penalties": ["--r1", "0.1", "--r2", "0.05", "--penalty_every", "2", "--augment", "translation", "--diversity", "0.5",
                   "--model.d_minibatch_std", "true"],
     "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none",
                        "--model.d_minibatch_std", "false", "--clip_grad", "1"],
