@@ -17,7 +17,8 @@ CPU = torch.device("cpu")
 
 
 def settings(**more) -> TrainConfig:
-    model = HRVGANConfig(latent_dim=4, class_dim=2, g_width=2, d_width=2, max_width=4, depth=1, time_doublings=1, d_norm="group")
+    model = HRVGANConfig(latent_dim=4, class_dim=2, g_width=2, d_width=8, max_width=16, depth=1, time_doublings=1,
+                         d_norm="group")
     return TrainConfig(family="hrvgan", height=8, width=8, frames=2, batch_size=4, precision="fp32", model=model, share_fakes=False, **more)
 
 
