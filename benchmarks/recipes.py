@@ -22,6 +22,7 @@ from benchmarks.runs import train_together
 from evaluate import EvaluateConfig
 from evaluate import measure as evaluate
 from training import checkpoint, samples
+from training.alarms import worsening
 from training.log import read_rows
 from training.restore import load_sampler
 from training.setup import read_videos
@@ -76,6 +77,19 @@ def curve(out: Path, seconds: float, count: int) -> list[dict]:
     return points
 
 
+def of_points(points: list[dict]) -> list[str]:
+    """The alarms that ``--eval_every`` would have raised: evaluating beside training would have slowed both recipes down."""
+    found = worsening([point["step"] for point in points], [point["swd"] for point in points], "swd")
+    return [f"{alarm.kind} at {alarm.step}" for alarm in found]
+
+
+def settled(points: list[dict]) -> float:
+    """The middle one of the last three SWDs over the least middle one of three in a row: drift without the tremor of single checkpoints."""
+    values = [point["swd"] for point in points]
+    middles = [statistics.median(values[end - 3:end]) for end in range(3, len(values) + 1)] or [statistics.median(values)]
+    return middles[-1] / min(middles)
+
+
 def strip(path: Path, columns: int = 8) -> np.ndarray:
     """The same latents of every checkpoint's generator: uint8 rows of frames; of clips the first, middle and last frame."""
     sampler = load_sampler(path)
@@ -93,7 +107,8 @@ def compare(family: str, seed: int, options) -> dict[str, dict]:
     for recipe, out in outs.items():
         points = curve(out, 3 * options.budget, options.samples)
         alarms = [json.loads(line) for line in (out / "alarms.jsonl").read_text().splitlines()]
-        runs[recipe] = {"seed": seed, "points": points, "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms]}
+        runs[recipe] = {"seed": seed, "points": points, "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms]
+                        + of_points(points)}
         best = min(points, key=lambda point: point["swd"])
         print(f"{family} {recipe} seed {seed}: best {best['swd']:.1f} at step {best['step']}, last {points[-1]['swd']:.1f} at step "
               f"{points[-1]['step']}, real against real {best['floor']:.1f}, {len(alarms)} alarms", flush=True)
@@ -107,7 +122,8 @@ def summarise(runs: dict[str, list], budget: float) -> dict:
     """What the bars ask, each as median and range over the seeds.
 
     "recommended" and "published": the best SWD of a run; "times_closer": their distances to the floor, published over recommended;
-    "times_closer_within_budget": the same of the bests within a third of the time; "..._end_over_best": a run's last SWD over its best.
+    "times_closer_within_budget": the same of the bests within a third of the time; "..._end_over_best": a run's last SWD over its best,
+    and the same of medians of three ("settled").
     """
     found: dict[str, list] = {}
     add = lambda name, value: found.setdefault(name, []).append(value)
@@ -118,6 +134,7 @@ def summarise(runs: dict[str, list], budget: float) -> dict:
         for name, points in pair.items():
             add(name, best[name]["swd"])
             add(f"{name}_end_over_best", points[-1]["swd"] / best[name]["swd"])
+            add(f"{name}_settled_end_over_best", settled(points))
         add("times_closer", _over_floor(best["published"]) / _over_floor(best["recommended"]))
         add("times_closer_within_budget", _over_floor(early["published"]) / _over_floor(early["recommended"]))
     return {name: {"median": statistics.median(values), "min": min(values), "max": max(values)} for name, values in found.items()}

@@ -32,3 +32,13 @@ def test_recipes_measures_the_checkpoints_of_a_run(runner, tmp_path):
     better = [{**point, "swd": point["floor"] + (point["swd"] - point["floor"]) / 2} for point in points]
     found = recipes.summarise({"recommended": [{"points": better}], "published": [{"points": points}]}, 1e9)
     assert found["times_closer"]["median"] == pytest.approx(2)
+
+
+def test_recipes_tell_drift_from_tremor():
+    from benchmarks import recipes
+
+    points = lambda *values: [{"step": 10 * number, "swd": value} for number, value in enumerate(values, 1)]
+    trembling, drifting = points(345, 344, 263, 342, 349, 345), points(100, 100, 100, 120, 130, 140)
+    assert recipes.settled(trembling) == pytest.approx(345 / 342) and recipes.of_points(trembling) == []
+    assert recipes.settled(drifting) == 1.3 and recipes.of_points(drifting) == ["evaluations worsen at 50"]
+    assert recipes.settled(points(3, 1)) == 1

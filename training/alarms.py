@@ -1,6 +1,7 @@
 """Training that goes wrong says so: non-finite values, a discriminator that has won or given up, samples all alike or drifting away."""
 
 import math
+import statistics
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -16,12 +17,14 @@ LOW_DIVERSITY, VARIED = 0.1, 0.2
 # Samples this far from real clips are no nearer to them than one still of their mean, which is about sqrt(2) - 1 away; they drift if they
 # have been nearer by this factor.
 FAR, NEARER = 0.5, 2.0
+# Evaluations get worse when the middle one of the last three is this many times the least such middle one before.
+WORSE = 1.1
 
 
 @dataclass
 class Alarm:
-    """``kind``: "non-finite", "discriminator won", "discriminator flat", "samples alike" or "samples drift". ``since``: first step of the
-    trouble."""
+    """``kind``: "non-finite", "discriminator won", "discriminator flat", "samples alike", "samples drift" or "evaluations worsen".
+    ``since``: first step of the trouble."""
 
     kind: str
     step: int
@@ -100,6 +103,21 @@ def non_finite(row: dict[str, float]) -> list[Alarm]:
     """An alarm that names every loss that is NaN or infinite, if any is."""
     bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
     return [Alarm("non-finite", row["step"], row["step"], f"{', '.join(bad)} not finite at step {row['step']}")] if bad else []
+
+
+def worsening(steps: list[int], values: list[float], name: str, better: str = "lower") -> list[Alarm]:
+    """Alarms of a metric's ``values`` at ``steps``, one each time it has become worse by a tenth for good: the middle one of three in a row
+    counts, as single evaluations tremble. ``better``: "lower" or "higher". Of what is at most zero a tenth means nothing."""
+    alarms, best, standing = [], None, False
+    for end in range(3, len(values) + 1):
+        seen, middle = steps[end - 3:end], statistics.median(values[end - 3:end])
+        worse = best is not None and best > 0 and (middle * WORSE < best if better == "higher" else middle > WORSE * best)
+        if worse and not standing:
+            alarms.append(Alarm("evaluations worsen", seen[-1], seen[0],
+                                f"{name} is {middle:.4g} by the middle one of three evaluations, and has been {best:.4g}"))
+        standing = worse
+        best = middle if best is None else (max if better == "higher" else min)(best, middle)
+    return alarms
 
 
 def variety(video: Tensor) -> float:

@@ -5,6 +5,7 @@ line in ``evaluations.jsonl``; until then its checkpoint is kept.
 """
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from configs.schema import TrainConfig
 from training import checkpoint
+from training.alarms import worsening
 from training.folder import RunFolder
 from training.log import open_events, read_rows
 from utils.files import write_text
@@ -74,6 +76,15 @@ class Evaluations:
     def held(self) -> set[str]:
         """Names of checkpoints that must not be deleted yet."""
         return {path.name for path in [*self._queue, self._current] if path}
+
+    @property
+    def alarms(self) -> list[dict]:
+        """Whether what decides on the best checkpoint has become worse. They tell and do no more: when an evaluation ends is chance, and
+        training must not depend on it."""
+        rows = [row for row in self._rows if self._by in row]
+        values = [math.inf if row[self._by] is None else row[self._by] for row in rows]
+        found = worsening([row["step"] for row in rows], values, self._by, rows[-1]["better"][self._by]) if rows else []
+        return [alarm.as_dict() for alarm in found]
 
     @property
     def waiting(self) -> bool:
@@ -173,6 +184,9 @@ class Evaluations:
             self._rows.append(row)
             write_text(self._path, "".join(json.dumps(row) + "\n" for row in self._rows))
             self._tell(row, best)
+            for alarm in self.alarms:
+                if alarm["step"] == row["step"]:
+                    note(f"ALARM {alarm['kind']}: {alarm['message']}; the best checkpoint is kept as checkpoints/best")
             self.news = True
         checkpoint.prune(self._folder.checkpoints, self._config.keep, self._config.checkpoint_every, self.held)
 

@@ -73,6 +73,8 @@ class Loop:
         if main and not complete:
             self.log = self._open_log()
         self.evaluations.begin(self.step, self.log and self.log.events)
+        if self.log:
+            self._write_alarms()
         restore = self._catch_signals()
         try:
             if self.step == 0 and self.config.on_alarm == "rollback":
@@ -185,7 +187,6 @@ class Loop:
         if self.log:
             for alarm in due:
                 self.log.progress.note(f"ALARM {alarm.kind}: {alarm.message}")
-            self._write_alarms()
             self._report()
         if self.config.on_alarm == "rollback" and self.rollbacks < self.config.max_rollbacks:
             self._roll_back(min(alarm.since for alarm in due))
@@ -218,20 +219,25 @@ class Loop:
             self.log.close()
             self.log = self._open_log()
             self.evaluations.begin(self.step, self.log.events)
+            self._write_alarms()
         distributed.barrier()
         self._save()
 
     def _open_log(self) -> Log:
         self.folder.write_config(self.config)
-        self._write_alarms()
         write_json(self.folder.path / "health.json", self.setup.dataset.report.as_dict())
         if not (self.folder.path / "reals.png").exists():
             shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)
             images.save_png(self.folder.path / "reals.png", images.grid(shown[:, 0].numpy()))
         return Log(self.folder, self.step, self.setup.steps, self.config.log_every, self.config.tensorboard)
 
+    @property
+    def _told(self) -> list[dict]:
+        """All alarms, those of evaluations too."""
+        return [*self.alarms, *self.evaluations.alarms]
+
     def _write_alarms(self) -> None:
-        write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self.alarms))
+        write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self._told))
 
     def _show(self) -> None:
         """Samples, curves and the report."""
@@ -246,10 +252,11 @@ class Loop:
         self._report()
 
     def _report(self) -> None:
+        self._write_alarms()
         samples.plot_losses(self.folder.path / "losses.png")
         samples.plot_evaluations(self.folder.path / "evaluations.png")
         self.evaluations.news = False
-        write_report(self.folder.path, self.config, self.setup, self.alarms)
+        write_report(self.folder.path, self.config, self.setup, self._told)
 
     def _save(self) -> None:
         if not self.log:

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from training.alarms import Watch, distance, non_finite, thumbnails, variety
+from training.alarms import Watch, distance, non_finite, thumbnails, variety, worsening
 
 
 def row(step, **values) -> dict:
@@ -160,3 +162,35 @@ def test_distance_is_that_of_scipy_summed_by_one_dimension():
     within = lambda values: (values[:, None] - values).abs().sum() / (len(values) * (len(values) - 1))
     biased = stats.energy_distance(a, b)**2 - within(a).item() / len(a) - within(b).item() / len(b)
     assert distance(video(a), video(b)) == pytest.approx(biased / within(b).item(), rel=1e-4)
+
+
+def worsened(values, better="lower") -> list[tuple[int, int]]:
+    return [(alarm.step, alarm.since) for alarm in worsening(list(range(10, 10 * len(values) + 10, 10)), values, "swd", better)]
+
+
+def test_evaluations_worsen_when_two_of_three_are_a_tenth_above_the_best_middle():
+    assert worsened([300, 200, 100, 100, 100, 111, 111]) == [(70, 50)]
+    assert worsened([300, 200, 100, 100, 100, 109, 109, 109]) == []
+    assert worsened([0.3, 0.3, 0.3, 0.28, 0.2, 0.2], "higher") == [(60, 40)]
+    assert worsened([0.1, 0.2, 0.3, 0.4], "higher") == worsened([4, 3, 2, 1]) == worsened([1, 2]) == worsened([]) == []
+
+
+def test_one_lucky_or_unlucky_evaluation_is_no_drift():
+    assert worsened([345, 344, 263, 342, 349, 345]) == []
+    assert worsened([100, 100, 100, 900, 100, 100, math.inf, 100]) == []
+
+
+def test_worsening_is_told_once_until_it_is_over():
+    assert worsened([100, 100, 100, 150, 150, 150, 150, 100, 100, 100, 150, 150]) == [(50, 30), (120, 100)]
+    assert worsened([100, 100, 100, math.inf, math.inf]) == [(50, 30)]
+
+
+def test_a_tenth_of_nothing_says_nothing():
+    """Unbiased estimates, as KID's, may be below zero."""
+    assert worsened([-0.001, -0.002, -0.001, 0.001, 0.001, 0.002]) == []
+
+
+@given(st.lists(st.floats(0.1, 10), max_size=12), st.floats(0.5, 4))
+def test_worsening_knows_no_units(values, scale):
+    unit = worsened(values)
+    assert worsened([value * 2**round(scale) for value in values]) == unit

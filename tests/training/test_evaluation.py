@@ -192,3 +192,15 @@ def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
     refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2)
     assert refused.stderr.count("\n") == 1 and words in refused.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluations_that_worsen_are_an_alarm_in_all_places(runner, tmp_path):
+    out, command = tmp_path / "run", [*FP32, "--checkpoint_every", 4, "--eval_every", 100]
+    runner.train("--out", out, *command, "--steps", 8)
+    values = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0]
+    (out / "evaluations.jsonl").write_text("".join(line(step).replace("1.0", str(value)) for step, value in enumerate(values, 1)))
+    runner.train("--out", out, *command, "--steps", 12)
+    (alarm,) = [json.loads(text) for text in (out / "alarms.jsonl").read_text().splitlines()]
+    assert (alarm["kind"], alarm["step"], alarm["since"]) == ("evaluations worsen", 6, 4)
+    assert "<b>evaluations worsen</b> at step 6" in (out / "report.html").read_text()
+    assert newest(out).name == "step_000012", "it tells, and stops nothing"

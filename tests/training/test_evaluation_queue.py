@@ -221,3 +221,18 @@ def test_nothing_is_done_where_there_is_nothing_to_do(run):
         idle.poll()
         assert not idle.held and not idle.waiting
     assert not run.opened[1].due(10) and idle.due(10)  # every process must know when a checkpoint is written
+
+
+def test_worse_evaluations_are_told_once_and_known_after_a_restart(run, capfd):
+    evaluations = run.begin(0, keep=9, metrics="psnr,swd", best="swd")
+    for number, value in enumerate((3.0, 1.0, 1.0, 1.0, 2.0, 2.0, None), 1):
+        run.save(evaluations, 10 * number, values={"swd": value, "psnr": 20.0})
+    assert evaluations.alarms == []
+    end(evaluations)
+    told = capfd.readouterr().err
+    assert told.count("ALARM") == 1 and "ALARM evaluations worsen: swd is 2 " in told and "has been 1; " in told
+    assert [(alarm["kind"], alarm["step"], alarm["since"]) for alarm in evaluations.alarms] == [("evaluations worsen", 60, 40)]
+    again = run.begin(70, keep=9, metrics="psnr,swd", best="swd")
+    assert again.alarms == evaluations.alarms
+    again.begin(50)  # rolled back to before it
+    assert again.alarms == []
