@@ -124,6 +124,8 @@ class TrainConfig:
     class_ce: float = 0.0
     """Weight of the cross-entropy of the class: the discriminator tells that of real clips, the generator makes clips that it tells right
     (Odena et al. 2017, arXiv 1610.09585)."""
+    class_ce_d: float | None = None
+    """The discriminator's weight of it, where it differs; a larger one lets it learn classes sooner than the generator can please it."""
     diversity: float = 0.0
     """Weight of what two clips of one class, generated from different latents, lack of the distance between real ones, as a share
     (after Yang et al. 2019, arXiv 1901.09024)."""
@@ -199,6 +201,7 @@ class TrainConfig:
         for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
                      "warmup", "grow_from", "eval_every"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        _need("class_ce_d", self.class_ce_d, self.class_ce_d is None or self.class_ce_d >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name in ("augment_p", "max_broken", "grow_fade", "wrong_labels"):

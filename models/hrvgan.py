@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.dcgan import check_size
 from models.growth import Growing, check_levels, double, fade, halve
-from models.layers import BatchNorm, Conv3d, MinibatchStd
+from models.layers import BatchNorm, Conv3d, MinibatchStd, PooledConv3d
 from models.shape import ClipShape
 from utils.errors import UserError
 
@@ -149,15 +149,13 @@ class DownBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], kind: str):
         super().__init__()
-        self.conv1, self.conv2 = Conv3d(inputs, inputs, 3, padding=1), Conv3d(inputs, outputs, 3, padding=1)
+        self.conv1, self.conv2 = PooledConv3d(inputs, inputs, 3, stride, padding=1), Conv3d(inputs, outputs, 3, padding=1)
         self.norm = nn.Identity() if kind == "none" else nn.GroupNorm(1 if kind == "layer" else gcd(4, inputs), inputs)
-        self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False)
-        self.stride = stride
+        self.shortcut = PooledConv3d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.avg_pool3d(self.conv1(F.leaky_relu(x, 0.2)), self.stride)
-        y = self.conv2(F.leaky_relu(self.norm(y), 0.2))
-        return (self.shortcut(F.avg_pool3d(x, self.stride)) + y) / sqrt(2)
+        y = self.conv2(F.leaky_relu(self.norm(self.conv1(F.leaky_relu(x, 0.2))), 0.2))
+        return (self.shortcut(x) + y) / sqrt(2)
 
 
 class Critic(Growing):

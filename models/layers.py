@@ -77,6 +77,29 @@ def _is_misread(layer: nn.Conv3d | nn.ConvTranspose3d, x: Tensor) -> bool:
     return x.shape[2] == 2 and (layer.kernel_size[0], layer.stride[0], layer.padding[0]) == (3, 1, 1)
 
 
+class PooledConv3d(nn.Conv3d):
+    """A convolution and the mean over blocks of ``pool`` (t, h, w), each 1 or 2, of what it gives: (B, C, T, H, W) -> (B, outputs,
+    T / t, H / h, W / w), all of which must be whole.
+
+    Computed as one convolution of that stride, whose kernel is the mean of the kernel's shifts (Karras et al. 2018, arXiv 1710.10196, fuse
+    so): the same function with the same weights, in a half to a quarter of the time on a CPU, as nothing is computed at the full size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, pool: tuple[int, int, int], padding: int = 0, bias: bool = True):
+        super().__init__(inputs, outputs, kernel_size, padding=padding, bias=bias)
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, padding = self.weight, self.padding
+        for axis, size in enumerate(self.pool):
+            if size == 2:
+                after = [0, 0] * (2 - axis) + [0, 1]  # of the last axis first
+                weight = (F.pad(weight, after) + F.pad(weight, after[:-2] + [1, 0])) / 2
+        if x.shape[2] == 2 and (weight.shape[2], self.pool[0], padding[0]) == (3, 1, 1):  # see Conv3d
+            x, padding = F.pad(x, (0, 0, 0, 0, 1, 1)), (0, *padding[1:])
+        return F.conv3d(x, weight, self.bias, self.pool, padding)
+
+
 class SamePad(nn.Module):
     """Zero padding that keeps the size under a stride-1 convolution; the odd pixel goes right and below, as in TensorFlow."""
 

@@ -37,9 +37,9 @@ class GANTask:
         generator = self.nets["generator"]
         self.wants_video = self.takes_image = getattr(generator, "takes_image", False)
         self.has_streams = hasattr(generator, "streams")
-        labelled = hasattr(self.nets["discriminator"], "takes_labels")
+        labelled, tells = (hasattr(self.nets["discriminator"], name) for name in ("takes_labels", "judge"))
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled),
-                             ("class_ce", hasattr(self.nets["discriminator"], "judge")), ("diversity", not self.takes_image)):
+                             ("class_ce", tells), ("class_ce_d", tells), ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -54,6 +54,7 @@ class GANTask:
         self.clip_distance = max(info.clip_distance(), 1e-6) if config.diversity and info.clip_distance else 1.0
         self.latent_dim = 0 if self.takes_image else config.model.latent_dim
         self.config, self.policy, self.num_classes = config, parse_policy(config.augment), info.num_classes
+        self.class_ce_d = config.class_ce if config.class_ce_d is None else config.class_ce_d
         self.loss_d, self.loss_g = LOSSES[config.loss]
         self.phases = [
             Phase("d", self.nets["discriminator"], make_optimizer(config, self.nets["discriminator"], config.lr_d or config.lr),
@@ -102,9 +103,9 @@ class GANTask:
     def _verdict(self, video: Tensor, label: Tensor) -> Tensor:
         return _call(self.nets["discriminator"], video, label).float()
 
-    def _verdict_and_class(self, video: Tensor, label: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits (B,), and where ``class_ce`` asks for it the cross-entropy of each clip's class, (B,)."""
-        if not self.config.class_ce or self.num_classes == 1:
+    def _verdict_and_class(self, video: Tensor, label: Tensor, weight: float) -> tuple[Tensor, Tensor | None]:
+        """Logits (B,), and where a ``weight`` asks for it the cross-entropy of each clip's class, (B,)."""
+        if not weight or self.num_classes == 1:
             return self._verdict(video, label), None
         verdict, classes = self.nets["discriminator"].judge(video, label)
         return verdict.float(), F.cross_entropy(classes.float(), label, reduction="none")
@@ -114,9 +115,9 @@ class GANTask:
         statistics over clips must not mix real with generated ones."""
         if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
                for layer in self.nets["discriminator"].modules()):
-            verdict, mistaken = self._verdict_and_class(real, label)
+            verdict, mistaken = self._verdict_and_class(real, label, self.class_ce_d)
             return verdict, self._verdict(fake, label), mistaken
-        logits, mistaken = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]))
+        logits, mistaken = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]), self.class_ce_d)
         return logits[:len(real)], logits[len(real):], None if mistaken is None else mistaken[:len(real)]
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
@@ -145,7 +146,7 @@ class GANTask:
                 shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * shown[name]
         if mistaken is not None:
             shown["class_ce"] = mistaken.mean()
-            shown["loss"] = shown["loss"] + config.class_ce * shown["class_ce"]
+            shown["loss"] = shown["loss"] + self.class_ce_d * shown["class_ce"]
         if config.loss == "wgan_gp":
             shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"), slopes)
             shown["loss"] = shown["loss"] + config.gp * shown["gp"]
@@ -176,7 +177,7 @@ class GANTask:
             shown["diversity"] = F.relu(1 - apart / self.clip_distance).mean()
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
-        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label)
+        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce)
         if mistaken is not None:
             shown["class_ce"] = mistaken.mean()
         real = None

@@ -23,7 +23,7 @@ def config(**settings) -> TrainConfig:
       "max_frames", "workers", "threads", "eval_threads", "eval_samples", "lr", "lr_d", "fps",
       "clip_grad", "image_fps", "alarm_patience", "split_list")),
     *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken",
-                                              "batch_size", "eval_every")),
+                                              "batch_size", "eval_every", "class_ce", "class_ce_d")),
     *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
     ({"augment_p": 1.01}, "augment_p"), ({"metrics": " ,"}, "metrics"), ({"best": "fid"}, "best"),
     ({"wrong_labels": 1.5}, "wrong_labels"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
@@ -52,7 +52,7 @@ def test_what_may_be_nothing_is_allowed(family, name):
 
 @pytest.mark.parametrize("settings", [
     {}, {"r1": 0.0}, {"ema": 0.0}, {"beta1": 0.0}, {"augment_p": 1.0}, {"augment_p": 0.0}, {"max_rollbacks": 0}, {"steps": 1},
-    {"epochs": 1}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1}, {"alarm_after": 0},
+    {"epochs": 1}, {"class_ce_d": 0.0}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1}, {"alarm_after": 0},
     {"metrics": "fid, SWD", "best": "swd"}])
 def test_settings_at_the_border_are_allowed(settings):
     assert config(**settings).check() == config(**settings)

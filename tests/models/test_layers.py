@@ -7,7 +7,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
-from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, SamePad
+from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, PooledConv3d, SamePad
 from utils.errors import UserError
 
 
@@ -137,6 +137,42 @@ def test_convolutions_over_few_frames_are_right_in_bfloat16(kind, frames, kernel
     exact = plain(x.detach().double(), weight, layer.bias.double(), stride, 1)
     direction = torch.randn(exact.shape).bfloat16()
     expected, = torch.autograd.grad(exact, weight, direction.double())
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            values = layer(x)
+        rubbish = [torch.full((1 << size,), float("nan")) for size in range(8, 18)]
+        del rubbish
+        found, = torch.autograd.grad(values, layer.weight, direction)
+        assert (values.double() - exact).abs().max() < 0.03 * exact.abs().max()
+        assert (found.double() - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+@pytest.mark.parametrize("pool", [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 1, 2)])
+@pytest.mark.parametrize("kernel, padding, bias", [(3, 1, True), (1, 0, False)])
+def test_a_pooled_convolution_is_a_convolution_and_a_mean(kernel, padding, bias, pool):
+    """Values, slopes and the slopes of slopes that gradient penalties take."""
+    torch.manual_seed(0)
+    layer = PooledConv3d(3, 5, kernel, pool, padding=padding, bias=bias).double()
+    plain = nn.Conv3d(3, 5, kernel, padding=padding, bias=bias).double()
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, 4, 6, 10, dtype=torch.float64, requires_grad=True)
+    found = []
+    for function, weight in ((layer, layer.weight), (lambda x: nn.functional.avg_pool3d(plain(x), pool), plain.weight)):
+        values = function(x)
+        slopes, = torch.autograd.grad(values.square().sum(), x, create_graph=True)
+        found.append([values, slopes, *torch.autograd.grad(slopes.square().sum(), (x, weight))])
+    for mine, theirs in zip(*found):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("frames, pool", [(1, (1, 2, 2)), (2, (1, 2, 2)), (2, (2, 2, 2)), (4, (2, 2, 2))])
+def test_pooled_convolutions_over_few_frames_are_right_in_bfloat16(frames, pool):
+    torch.manual_seed(0)
+    layer = PooledConv3d(8, 16, 3, pool, padding=1)
+    x = torch.randn(4, 8, frames, 6, 6).bfloat16().float()
+    exact = nn.functional.avg_pool3d(nn.functional.conv3d(x.double(), layer.weight.double(), layer.bias.double(), 1, 1), pool)
+    direction = torch.randn(exact.shape).bfloat16()
+    expected, = torch.autograd.grad(exact, layer.weight, direction.double())
     for _ in range(3):
         with torch.autocast("cpu", torch.bfloat16):
             values = layer(x)

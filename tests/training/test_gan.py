@@ -128,6 +128,11 @@ def test_the_class_is_learnt_from_real_clips_and_asked_of_generated_ones():
         expected = torch.nn.functional.cross_entropy(Mean().judge(seen, batch.label)[1], batch.label)
         assert told["class_ce"].item() == pytest.approx(expected.item(), rel=1e-5) and "class_ce" not in plain
         assert told["loss"].item() == pytest.approx((plain["loss"] + 0.5 * expected).item(), rel=1e-5)
+        for weights, own in ((dict(class_ce=0.5, class_ce_d=2.0), {"d": 2.0, "g": 0.5}), (dict(class_ce_d=2.0), {"d": 2.0, "g": 0.0}),
+                             (dict(class_ce=0.5, class_ce_d=0.0), {"d": 0.0, "g": 0.5})):
+            found = answer_task(loss="bce", **weights).losses(phase, batch)
+            assert found["loss"].item() == pytest.approx((plain["loss"] + own[phase] * expected).item(), rel=1e-5)
+            assert ("class_ce" in found) == bool(own[phase])
 
 
 class Shade(torch.nn.Module):
@@ -172,7 +177,7 @@ def test_samples_of_a_generator_that_answers_to_images():
     assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
 
 
-@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels", "class_ce"])
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels", "class_ce", "class_ce_d"])
 def test_a_term_that_could_apply_to_nothing_is_refused(term):
     with pytest.raises(UserError, match=f"--{term} 0.1"):
         build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 0.1}), DataInfo())
