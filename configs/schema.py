@@ -55,6 +55,9 @@ class TrainConfig:
     """Mirror every other clip, chosen at random, left to right."""
     ordered: bool = False
     """Consecutive clips in order, not shuffled."""
+    m_per_class: int = 1
+    """Clips of a batch come so many of one class side by side, so that minibatch standard deviation (groups of 4) sees how much those of
+    one class differ, not classes."""
     storage: Literal["auto", "disk", "memory", "device"] = "auto"
     """Where frames are read from while training; auto chooses by size."""
     cache_dir: str | None = None
@@ -190,7 +193,7 @@ class TrainConfig:
         """Cross-checks; raises UserError naming the flag. Returns itself."""
         for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
                      "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps",
-                     "eval_samples"):
+                     "eval_samples", "m_per_class"):
             _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
@@ -212,6 +215,8 @@ class TrainConfig:
             raise UserError("--steps and --epochs both given: give one of them")
         if sum(value is not None for value in (self.fps, self.max_frames)) + (self.frame_skip != 1) > 1:
             raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
+        if self.ordered and self.m_per_class > 1:
+            raise UserError("--ordered and --m_per_class exclude each other: give one of them")
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")
         _need("metrics", self.metrics, bool(self.metric_names()), "names of metrics, with commas between them")

@@ -25,6 +25,12 @@ def permute(items: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
+def draw(items: np.ndarray, sizes: np.ndarray, seed: int) -> np.ndarray:
+    """For each of the ``items`` (int64) a number in [0, size), each as likely: a pure function of (seed, item), int64."""
+    values = _mix(np.asarray(items, np.int64).astype(np.uint64) + np.uint64(derive(seed, "draw")))
+    return (values % np.asarray(sizes, np.int64).astype(np.uint64)).astype(np.int64)
+
+
 def _feistel(values: np.ndarray, half: np.uint64, mask: np.uint64, keys: list[np.uint64]) -> np.ndarray:
     left, right = values >> half, values & mask
     for key in keys:

@@ -19,7 +19,7 @@ def dry_run(config: TrainConfig) -> int:
           f"{len(setup.dataset.classes)} class(es), {setup.dataset.fps:g} fps")
     for name, net in setup.task.nets.items():
         print(f"{name:<14} {sum(parameter.numel() for parameter in net.parameters()):,} parameters")
-    batches = Batches(setup.dataset, config.batch_size, config.seed)
+    batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, m_per_class=config.m_per_class)
     seconds, peak = _measure(setup, batches)
     batches.close()
     print(f"steps          {setup.steps:,}")

@@ -54,8 +54,8 @@ class Loop:
         self.watch = Watch(config.alarm_patience, config.alarm_after)
         self.step, self.lr_scale, self.rollbacks, self.alarms = 0, 1.0, 0, []
         self.base_lrs = {phase.name: [group["lr"] for group in phase.optimizer.param_groups] for phase in self.task.phases}
-        self.batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, rank=distributed.rank(),
-                               world=distributed.world_size(), workers=config.workers or 1)
+        self.batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, m_per_class=config.m_per_class,
+                               rank=distributed.rank(), world=distributed.world_size(), workers=config.workers or 1)
         self.interrupted, self.log, self.evaluations = False, None, Evaluations(config, folder, setup.device.type)
         # Of one class where it is asked for: how classes differ says nothing of a collapse within them.
         asked = any(getattr(net, "takes_labels", False) for net in self.task.nets.values())

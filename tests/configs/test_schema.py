@@ -27,7 +27,8 @@ def config(**settings) -> TrainConfig:
     *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
     ({"augment_p": 1.01}, "augment_p"), ({"metrics": " ,"}, "metrics"), ({"best": "fid"}, "best"),
     ({"wrong_labels": 1.5}, "wrong_labels"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
-    ({"steps": 5, "epochs": 5}, "steps"), ({"fps": 5.0, "frame_skip": 2}, "fps"), ({"fps": 5.0, "max_frames": 10}, "max_frames"),
+    ({"m_per_class": 0}, "m_per_class"), ({"m_per_class": 2, "ordered": True}, "ordered"), ({"steps": 5, "epochs": 5}, "steps"),
+    ({"fps": 5.0, "frame_skip": 2}, "fps"), ({"fps": 5.0, "max_frames": 10}, "max_frames"),
     ({"frame_skip": 2, "max_frames": 10}, "frame_skip"), ({"batch_size": 10, "accumulate": 4}, "accumulate"),
 ], ids=lambda value: value if isinstance(value, str) else "-".join(f"{name}={number}" for name, number in value.items()))
 def test_settings_that_make_no_sense_are_refused_by_name(settings, flag):
@@ -52,8 +53,8 @@ def test_what_may_be_nothing_is_allowed(family, name):
 
 @pytest.mark.parametrize("settings", [
     {}, {"r1": 0.0}, {"ema": 0.0}, {"beta1": 0.0}, {"augment_p": 1.0}, {"augment_p": 0.0}, {"max_rollbacks": 0}, {"steps": 1},
-    {"epochs": 1}, {"class_ce_d": 0.0}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1}, {"alarm_after": 0},
-    {"metrics": "fid, SWD", "best": "swd"}])
+    {"epochs": 1}, {"class_ce_d": 0.0}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1},
+    {"alarm_after": 0}, {"m_per_class": 5, "batch_size": 12}, {"metrics": "fid, SWD", "best": "swd"}])
 def test_settings_at_the_border_are_allowed(settings):
     assert config(**settings).check() == config(**settings)
 

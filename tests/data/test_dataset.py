@@ -155,6 +155,34 @@ def test_ordered_batches_follow_the_videos(folder):
         assert torch.equal(batches.at(3)["video"][2:], batches.at(0)["video"][:2])  # after the last comes the first again
 
 
+@settings(max_examples=20, deadline=None)
+@given(position=st.integers(0, 10**9), seed=st.integers(0, 2**40), m=st.integers(2, 9), world=st.sampled_from([1, 2, 4]))
+def test_clips_of_one_class_stand_side_by_side(dataset, position, seed, m, world):
+    whole, plain = (Batches(dataset, 8, seed, m_per_class=size, workers=0).indices(position) for size in (m, 1))
+    labels = dataset.labels().numpy()[whole]
+    assert len(dataset.classes) > 1
+    assert all(len(set(labels[at:at + m])) == 1 for at in range(0, 8, m)) and np.array_equal(whole[::m], plain[::m])
+    shares = [Batches(dataset, 8, seed, m_per_class=m, rank=rank, world=world, workers=0).indices(position) for rank in range(world)]
+    assert np.array_equal(np.concatenate(shares), whole)
+
+
+def test_those_beside_the_first_are_any_of_its_class_each_as_often(dataset):
+    batches, labels = Batches(dataset, 64, 5, m_per_class=8, workers=0), dataset.labels().numpy()
+    clips = np.concatenate([batches.indices(position).reshape(8, 8)[:, 1:].ravel() for position in range(400)])
+    shares = np.bincount(clips, minlength=len(dataset)) / len(clips)
+    expected = 1 / len(dataset)  # classes come as often as they have clips
+    assert np.abs(shares - expected).max() < 6 * np.sqrt(expected / len(clips) * 8)
+    assert not np.array_equal(clips, np.concatenate([Batches(dataset, 64, 6, m_per_class=8, workers=0).indices(position)
+                                                     .reshape(8, 8)[:, 1:].ravel() for position in range(400)]))
+
+
+def test_of_one_class_an_epoch_still_meets_every_clip_once(folder):
+    single = build(folder)
+    single.classes[:] = single.classes[:1]
+    batches = Batches(single, 9, 3, m_per_class=3, workers=0)
+    assert sorted(np.concatenate([batches.indices(position) for position in range(7)]).tolist()) == list(range(63))
+
+
 def test_batch_size_must_be_positive(dataset):
     with pytest.raises(UserError, match="--batch_size 0"):
         Batches(dataset, 0, 0)
