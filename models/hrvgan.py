@@ -26,7 +26,7 @@ from utils.errors import UserError
 class HRVGANConfig:
     """Settings of the HRVGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
 
-    may_be_zero = ("time_doublings",)
+    may_be_zero = ("time_doublings", "g_mapping")
 
     latent_dim: int = 128
     """Size of the latent vector."""
@@ -44,6 +44,11 @@ class HRVGANConfig:
     """Doublings of height and width; as many as leave a first grid with a short side of 4 to 7 if not given."""
     time_doublings: int | None = None
     """Doublings of the number of frames, the earliest of all; as many as leave 2 or 3 frames if not given."""
+    g_mapping: int = 0
+    """Width of two layers that mix latent and class before they go to the generator, which is given their output and both; none if 0."""
+    kernel_frames: Literal[1, 3] = 3
+    """Frames that convolutions span at the fine levels, where the number of frames stays; with 1 frames share their movement at the coarse
+    levels alone, and what moves leaves no trail (as Xie et al. 2018, arXiv 1712.04851, found for recognition)."""
     g_norm: Literal["batch", "group"] = "batch"
     """What class and latent scale and shift in the generator."""
     d_norm: Literal["none", "layer", "group"] = "none"
@@ -55,19 +60,25 @@ class HRVGANConfig:
 
 
 class Plan:
-    """Sizes at every level, the same for both networks: ``channels[k]`` and ``strides[k]`` (t, h, w) from level k + 1 to level k; ``grid``
-    is (t, h, w) at the coarsest level."""
+    """Sizes at every level, the same for both networks: ``channels[k]``, and from level k + 1 to level k ``strides[k]`` (t, h, w) and
+    ``spans[k]``, the frames of a kernel; ``grid`` is (t, h, w) at the coarsest level."""
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape):
         self.depth = check_size(shape.height, shape.width, config.depth)
         doublings = check_frames(shape.frames, config.time_doublings, self.depth)
         self.strides = [(2 if level >= self.depth - doublings else 1, 2, 2) for level in range(self.depth)]
+        self.spans = [3 if level >= self.depth - max(doublings, 1) else config.kernel_frames for level in range(self.depth)]
         self.grid = (shape.frames >> doublings, shape.height >> self.depth, shape.width >> self.depth)
         # The first levels double the frames; growing begins where they are complete.
         self.grow = check_levels(shape.grow, min(self.depth - doublings, self.depth - 1), "hrvgan")
 
     def channels(self, width: int, config: HRVGANConfig) -> list[int]:
         return [min(width * config.growth**level, config.max_width) for level in range(self.depth + 1)]
+
+
+def kernel(frames: int) -> dict:
+    """Size and padding of a convolution over so many frames."""
+    return {"kernel_size": (frames, 3, 3), "padding": (frames // 2, 1, 1)}
 
 
 class Modulation(nn.Module):
@@ -86,10 +97,10 @@ class Modulation(nn.Module):
 class UpBlock(nn.Module):
     """(B, inputs, T, H, W) -> (B, outputs, T * t, H * h, W * w): two modulated convolutions beside a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], config: HRVGANConfig, condition: int):
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], span: int, config: HRVGANConfig, condition: int):
         super().__init__()
         self.first, self.second = (Modulation(config.g_norm, channels, condition) for channels in (inputs, outputs))
-        self.conv1, self.conv2 = Conv3d(inputs, outputs, 3, padding=1), Conv3d(outputs, outputs, 3, padding=1)
+        self.conv1, self.conv2 = Conv3d(inputs, outputs, **kernel(span)), Conv3d(outputs, outputs, **kernel(span))
         self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         self.stride, self.mode = stride, config.g_upsample
 
@@ -106,7 +117,7 @@ class Paint(nn.Module):
 
     def __init__(self, channels: int, config: HRVGANConfig, condition: int):
         super().__init__()
-        self.modulate, self.conv = Modulation(config.g_norm, channels, condition), Conv3d(channels, 3, 3, padding=1)
+        self.modulate, self.conv = Modulation(config.g_norm, channels, condition), Conv3d(channels, 3, **kernel(config.kernel_frames))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         return torch.tanh(self.conv(self.modulate(x, condition)))
@@ -124,15 +135,22 @@ class Generator(Growing):
         if self.takes_labels:
             self.classes = nn.Embedding(shape.classes, config.class_dim)
             condition += config.class_dim
+        width = config.g_mapping
+        self.mapping = nn.Sequential(nn.Linear(condition, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2)) \
+            if width else None
+        condition += width
         self.grid = (channels[-1], *plan.grid)
         self.project = nn.Linear(condition, self.grid[0] * self.grid[1] * self.grid[2] * self.grid[3])
-        self.blocks = nn.ModuleDict({str(level): UpBlock(channels[level + 1], channels[level], plan.strides[level], config, condition)
+        self.blocks = nn.ModuleDict({str(level): UpBlock(channels[level + 1], channels[level], plan.strides[level], plan.spans[level],
+                                                         config, condition)
                                      for level in reversed(range(plan.depth))})
         self.to_rgb = nn.ModuleDict({str(level): Paint(channels[level], config, condition) for level in range(plan.grow + 1)})
         initialise(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         condition = torch.cat([latents, self.classes(labels)], 1) if self.takes_labels else latents
+        if self.mapping:
+            condition = torch.cat([condition, self.mapping(condition)], 1)
         x = self.project(condition).view(-1, *self.grid)
         low = None
         for level in range(self.depth - 1, self.level - 1, -1):
@@ -147,11 +165,11 @@ class DownBlock(nn.Module):
     """(B, inputs, T, H, W) -> (B, outputs, T / t, H / h, W / w): two convolutions, of which the second sees the smaller size, beside a
     shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], kind: str):
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], span: int, kind: str):
         super().__init__()
-        self.conv1, self.conv2 = PooledConv3d(inputs, inputs, 3, stride, padding=1), Conv3d(inputs, outputs, 3, padding=1)
+        self.conv1, self.conv2 = PooledConv3d(inputs, inputs, pool=stride, **kernel(span)), Conv3d(inputs, outputs, **kernel(span))
         self.norm = nn.Identity() if kind == "none" else nn.GroupNorm(1 if kind == "layer" else gcd(4, inputs), inputs)
-        self.shortcut = PooledConv3d(inputs, outputs, 1, stride, bias=False)
+        self.shortcut = PooledConv3d(inputs, outputs, 1, pool=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(F.leaky_relu(self.norm(self.conv1(F.leaky_relu(x, 0.2))), 0.2))
@@ -166,7 +184,8 @@ class Critic(Growing):
         plan, self.takes_labels = Plan(config, shape), shape.classes > 1
         channels, self.depth = plan.channels(config.d_width, config), plan.depth
         self.from_rgb = nn.ModuleDict({str(level): nn.Conv3d(3, channels[level], 1) for level in range(plan.grow + 1)})
-        self.blocks = nn.ModuleDict({str(level): DownBlock(channels[level], channels[level + 1], plan.strides[level], config.d_norm)
+        self.blocks = nn.ModuleDict({str(level): DownBlock(channels[level], channels[level + 1], plan.strides[level], plan.spans[level],
+                                                           config.d_norm)
                                      for level in range(plan.depth)})
         self.variety = MinibatchStd() if config.d_minibatch_std else nn.Identity()
         features = (channels[-1] + config.d_minibatch_std) * plan.grid[0] * plan.grid[1] * plan.grid[2]

@@ -85,7 +85,7 @@ class PooledConv3d(nn.Conv3d):
     so): the same function with the same weights, in a half to a quarter of the time on a CPU, as nothing is computed at the full size.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int, pool: tuple[int, int, int], padding: int = 0, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, kernel_size, pool: tuple[int, int, int], padding=0, bias: bool = True):
         super().__init__(inputs, outputs, kernel_size, padding=padding, bias=bias)
         self.pool = pool
 

@@ -52,11 +52,12 @@ def test_shapes(frames, height, width, classes):
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["batch", "group"]),
-       st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans())
-def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety):
+       st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans(), st.sampled_from([0, 6]),
+       st.sampled_from([1, 3]))
+def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety, mapping, span):
     assume(doublings <= depth)
     run_pair(ClipShape(frames << doublings, rows_ << depth, columns << depth, 2), depth=depth, time_doublings=doublings, g_norm=g_norm,
-             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety)
+             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span)
 
 
 def test_the_published_size_has_the_published_widths():
@@ -97,13 +98,38 @@ def test_a_wrong_size_stops_the_build(shape, words):
         build(HRVGANConfig(), shape)
 
 
-@pytest.mark.parametrize("classes", [1, 3])
-def test_every_parameter_gets_a_finite_gradient(classes):
-    nets, labels = pair(ClipShape(4, 16, 16, classes)), torch.arange(6) % classes
+@pytest.mark.parametrize("classes, mapping", [(1, 0), (3, 0), (1, 7), (3, 7)])
+def test_every_parameter_gets_a_finite_gradient(classes, mapping):
+    nets, labels = pair(ClipShape(4, 16, 16, classes), g_mapping=mapping), torch.arange(6) % classes
     nets["discriminator"](nets["generator"](torch.randn(6, 5), labels), labels).square().sum().backward()
     for name, net in nets.items():
         for key, parameter in net.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, f"{name}.{key}"
+
+
+@pytest.mark.parametrize("doublings, spans", [(0, [1, 1, 3]), (1, [1, 1, 3]), (2, [1, 3, 3])])
+def test_kernels_of_one_frame_let_frames_meet_at_the_coarse_levels_alone(doublings, spans):
+    nets = pair(ClipShape(4, 32, 32, 1), depth=3, time_doublings=doublings, kernel_frames=1)
+    for name in ("generator", "discriminator"):
+        found = [{layer.kernel_size[0] for layer in (block.conv1, block.conv2)} for block in nets[name].eval().blocks.values()]
+        assert found[::-1 if name == "generator" else 1] == [{span} for span in spans]
+    fine = nets["generator"].blocks["0"]
+    x, other = torch.randn(2, 1, fine.conv1.in_channels, 4, 16, 16)
+    other[:, :, [0, 1, 3]] = x[:, :, [0, 1, 3]]
+    changed = (fine(x, torch.zeros(1, 5)) - fine(other, torch.zeros(1, 5))).abs().amax((0, 1, 3, 4))
+    assert (changed > 0).tolist() == [False, False, True, False]
+
+
+def test_the_mapping_mixes_latent_and_class():
+    """Without it a class shifts what the projection gives by the same for every latent."""
+    latents, labels = torch.randn(2, 5), torch.tensor([0, 1])
+    for mapping in (0, 7):
+        generator, seen = pair(ClipShape(4, 16, 16, 2), g_mapping=mapping)["generator"], []
+        generator.project.register_forward_hook(lambda layer, given, made: seen.append(made))
+        with torch.no_grad():
+            [generator(latents, labels[[label, label]]) for label in (0, 1)]
+        shifts = seen[1] - seen[0]
+        assert torch.allclose(shifts[0], shifts[1], atol=1e-5) == (mapping == 0)
 
 
 def test_the_class_changes_clips_and_verdicts():
