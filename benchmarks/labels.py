@@ -73,12 +73,12 @@ def make_judge(classes: int) -> nn.Module:
                          nn.Linear(512, classes)).to(memory_format=torch.channels_last_3d)
 
 
-def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, batch_size: int = 32) -> None:
+def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, seed: int = 0, batch_size: int = 32) -> None:
     """AdamW with one cycle of the learning rate; clips are mirrored and their light varied, as no class depends on either."""
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):
-        draw = torch_generator(0, "judge", step)
+        draw = torch_generator(seed, "judge", step)
         chosen = torch.randint(len(video), (batch_size,), generator=draw)
         clips = to_float(video[chosen], torch.device("cpu"))
         clips = torch.where(torch.rand(batch_size, 1, 1, 1, 1, generator=draw) < 0.5, clips.flip(-1), clips)
@@ -96,7 +96,7 @@ def verdicts(judge: nn.Module, clips: Tensor) -> Tensor:
     return torch.cat([judge(part).argmax(1) for part in clips.split(64)])
 
 
-def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int) -> dict:
+def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seed: int = 0) -> dict:
     """Train the judge for the classes of a checkpoint, hold it to its own bar, and let it judge ``each`` samples of every class."""
     sampler = load_sampler(path, device="cpu")
     config, classes = sampler.config, sampler.classes
@@ -105,11 +105,11 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int) -
     shape, skip = (config.frames, config.height, config.width), config.frame_skip
     held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT)
     video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON)
-    torch.manual_seed(derive(0, "judge"))
+    torch.manual_seed(derive(seed, "judge"))
     judge = make_judge(len(classes))
     for attempt in range(1, tries + 1):
         judge.train()
-        train_judge(judge, video, label, steps)
+        train_judge(judge, video, label, steps, seed)
         accuracy = (verdicts(judge, to_float(held, torch.device("cpu"))) == held_label).float().mean().item()
         print(f"judge: {accuracy:.1%} of {len(held)} held-out clips after {attempt * steps} steps", flush=True)
         if accuracy >= NEEDED:
@@ -141,13 +141,16 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=300, help="clips per class that the judge learns from")
     options.add_argument("--judge_steps", type=int, default=300, help="steps between looks at the held-out clips")
     options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")
+    options.add_argument("--judge_seed", type=int, default=0, help="judges from other starts show how far a verdict is to be trusted")
     options.add_argument("--output", default="benchmarks/results/labels.json")
     given = options.parse_args()
     if given.videos:
         write_videos(Path(given.videos), given.classes.split(","), given.each, given.frames, given.size)
     if given.checkpoint:
-        result = {"command": f"python -m benchmarks.labels --checkpoint {given.checkpoint}", "machine": describe(),
-                  **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries)}
+        result = {"command": f"python -m benchmarks.labels --checkpoint {given.checkpoint} --judge_seed {given.judge_seed}",
+                  "machine": describe(),
+                  **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
+                                     given.judge_seed)}
         write_json(Path(given.output), result)
         print(json.dumps(result, indent=2))
 

@@ -48,7 +48,7 @@ class HRVGANConfig:
     """Width of two layers that mix latent and class before they go to the generator, which is given their output and both; none if 0."""
     kernel_frames: Literal[1, 3] = 3
     """Frames that convolutions span at the fine levels, where the number of frames stays; with 1 frames share their movement at the coarse
-    levels alone, and what moves leaves no trail (as Xie et al. 2018, arXiv 1712.04851, found for recognition)."""
+    levels alone (as Xie et al. 2018, arXiv 1712.04851, arrange it for recognition)."""
     g_norm: Literal["batch", "group"] = "batch"
     """What class and latent scale and shift in the generator."""
     d_norm: Literal["none", "layer", "group"] = "none"
