@@ -22,7 +22,7 @@ from benchmarks.runs import train_together
 from evaluate import EvaluateConfig
 from evaluate import measure as evaluate
 from training import checkpoint, samples
-from training.alarms import worsening
+from training.alarms import ending, worsening
 from training.log import read_rows
 from training.restore import load_sampler
 from training.setup import read_videos
@@ -79,8 +79,8 @@ def curve(out: Path, seconds: float, count: int) -> list[dict]:
 
 def of_points(points: list[dict]) -> list[str]:
     """The alarms that ``--eval_every`` would have raised: evaluating beside training would have slowed both recipes down."""
-    found = worsening([point["step"] for point in points], [point["swd"] for point in points], "swd")
-    return [f"{alarm.kind} at {alarm.step}" for alarm in found]
+    given = [point["step"] for point in points], [point["swd"] for point in points], "swd"
+    return [f"{alarm.kind} at {alarm.step}" for alarm in worsening(*given) + ending(*given)]
 
 
 def settled(points: list[dict]) -> float:

@@ -39,6 +39,6 @@ def test_recipes_tell_drift_from_tremor():
 
     points = lambda *values: [{"step": 10 * number, "swd": value} for number, value in enumerate(values, 1)]
     trembling, drifting = points(345, 344, 263, 342, 349, 345), points(100, 100, 100, 120, 130, 140)
-    assert recipes.settled(trembling) == pytest.approx(345 / 342) and recipes.of_points(trembling) == []
-    assert recipes.settled(drifting) == 1.3 and recipes.of_points(drifting) == ["evaluations worsen at 50"]
-    assert recipes.settled(points(3, 1)) == 1
+    assert recipes.settled(trembling) == pytest.approx(345 / 342) and recipes.of_points(trembling) == ["ends worse at 60"]
+    assert recipes.settled(drifting) == 1.3 and recipes.of_points(drifting) == ["evaluations worsen at 50", "ends worse at 60"]
+    assert recipes.settled(points(3, 1)) == 1 and recipes.of_points(points(3, 1)) == []

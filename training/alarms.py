@@ -17,14 +17,15 @@ LOW_DIVERSITY, VARIED = 0.1, 0.2
 # Samples this far from real clips are no nearer to them than one still of their mean, which is about sqrt(2) - 1 away; they drift if they
 # have been nearer by this factor.
 FAR, NEARER = 0.5, 2.0
-# Evaluations get worse when the middle one of the last three is this many times the least such middle one before.
+# Evaluations get worse when the middle one of the last three is this many times the least such middle one before, and a run ends worse when
+# its last evaluation is this many times its least.
 WORSE = 1.1
 
 
 @dataclass
 class Alarm:
-    """``kind``: "non-finite", "discriminator won", "discriminator flat", "samples alike", "samples drift" or "evaluations worsen".
-    ``since``: first step of the trouble."""
+    """``kind``: "non-finite", "discriminator won", "discriminator flat", "samples alike", "samples drift", "evaluations worsen"
+    or "ends worse". ``since``: first step of the trouble."""
 
     kind: str
     step: int
@@ -111,13 +112,27 @@ def worsening(steps: list[int], values: list[float], name: str, better: str = "l
     alarms, best, standing = [], None, False
     for end in range(3, len(values) + 1):
         seen, middle = steps[end - 3:end], statistics.median(values[end - 3:end])
-        worse = best is not None and best > 0 and (middle * WORSE < best if better == "higher" else middle > WORSE * best)
+        worse = best is not None and _is_worse(middle, best, better)
         if worse and not standing:
             alarms.append(Alarm("evaluations worsen", seen[-1], seen[0],
                                 f"{name} is {middle:.4g} by the middle one of three evaluations, and has been {best:.4g}"))
         standing = worse
         best = middle if best is None else (max if better == "higher" else min)(best, middle)
     return alarms
+
+
+def ending(steps: list[int], values: list[float], name: str, better: str = "lower") -> list[Alarm]:
+    """An alarm if the last of a metric's ``values`` is worse than the best of them by a tenth: of a run that is over the last checkpoint
+    is what everybody takes, tremor and all."""
+    best = (max if better == "higher" else min)(values, default=0)
+    if not values or not _is_worse(values[-1], best, better):
+        return []
+    at = steps[values.index(best)]
+    return [Alarm("ends worse", steps[-1], at, f"{name} is {values[-1]:.4g} at its last evaluation, and was {best:.4g} at step {at}")]
+
+
+def _is_worse(value: float, best: float, better: str) -> bool:
+    return best > 0 and (value * WORSE < best if better == "higher" else value > WORSE * best)
 
 
 def variety(video: Tensor) -> float:

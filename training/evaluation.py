@@ -17,7 +17,7 @@ from pathlib import Path
 
 from configs.schema import TrainConfig
 from training import checkpoint
-from training.alarms import worsening
+from training.alarms import ending, worsening
 from training.folder import RunFolder
 from training.log import open_events, read_rows
 from utils.files import write_text
@@ -50,7 +50,7 @@ class Evaluations:
         self._queue: list[Path] = []
         self._current: Path | None = None
         self._process: subprocess.Popen | None = None
-        self._events, self._told_of_many = None, False
+        self._events, self._told_of_many, self._complete = None, False, False
         self.news = False
         """An evaluation has ended since this was last set to False."""
 
@@ -62,6 +62,7 @@ class Evaluations:
         """Take up the state of the files for a run that stands at ``step``: at its start, or after a rollback. ``events``: TensorBoard's
         writer, if there is one."""
         self.stop()
+        self._complete = False
         if self._folder is None or not self._config.eval_every:
             return
         self._rows = [row for row in read_rows(self._path) if row["step"] <= step]
@@ -82,9 +83,11 @@ class Evaluations:
         """Whether what decides on the best checkpoint has become worse. They tell and do no more: when an evaluation ends is chance, and
         training must not depend on it."""
         rows = [row for row in self._rows if self._by in row]
+        if not rows:
+            return []
         values = [math.inf if row[self._by] is None else row[self._by] for row in rows]
-        found = worsening([row["step"] for row in rows], values, self._by, rows[-1]["better"][self._by]) if rows else []
-        return [alarm.as_dict() for alarm in found]
+        given = [row["step"] for row in rows], values, self._by, rows[-1]["better"][self._by]
+        return [alarm.as_dict() for alarm in worsening(*given) + (ending(*given) if self._complete else [])]
 
     @property
     def waiting(self) -> bool:
@@ -123,6 +126,12 @@ class Evaluations:
         if self.waiting:
             note("interrupted; the same command goes on with evaluating")
         return not self.waiting
+
+    def complete(self) -> None:
+        """The run is over and all is evaluated: tell if it ends worse than it has been."""
+        told = self.alarms
+        self._complete = True
+        self._tell_alarms([alarm for alarm in self.alarms if alarm not in told])
 
     def stop(self) -> None:
         """End the one under way; what is not done stays to be done by the same command."""
@@ -184,9 +193,7 @@ class Evaluations:
             self._rows.append(row)
             write_text(self._path, "".join(json.dumps(row) + "\n" for row in self._rows))
             self._tell(row, best)
-            for alarm in self.alarms:
-                if alarm["step"] == row["step"]:
-                    note(f"ALARM {alarm['kind']}: {alarm['message']}; the best checkpoint is kept as checkpoints/best")
+            self._tell_alarms([alarm for alarm in self.alarms if alarm["step"] == row["step"]])
             self.news = True
         checkpoint.prune(self._folder.checkpoints, self._config.keep, self._config.checkpoint_every, self.held)
 
@@ -213,6 +220,11 @@ class Evaluations:
         lines = [line.strip() for line in self._log(path).read_text(errors="replace").splitlines() if line.strip()]
         said = lines[-1].removeprefix("error: ") if lines and status >= 0 else f"ended by signal {-status}"
         return f"{said} ({self._log(path)})"
+
+    def _tell_alarms(self, alarms: list[dict]) -> None:
+        for alarm in alarms:
+            note(f"ALARM {alarm['kind']}: {alarm['message']}; the best checkpoint is kept as checkpoints/best")
+            self.news = True
 
     def _tell(self, row: dict, best: bool) -> None:
         values = {name: row[name] for name in row["better"]}

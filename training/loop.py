@@ -83,6 +83,8 @@ class Loop:
             if status == 0 and self.evaluations.waiting:
                 distributed.stop()  # all leave together, so that the others need not wait
                 status = 0 if self.evaluations.finish(lambda: self.interrupted) else EXIT_INTERRUPTED
+            if status == 0:
+                self.evaluations.complete()
             if self.evaluations.news:
                 self._report()
         finally:

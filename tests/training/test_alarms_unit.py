@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.alarms import Watch, distance, non_finite, thumbnails, variety, worsening
+from training.alarms import Watch, distance, ending, non_finite, thumbnails, variety, worsening
 
 
 def row(step, **values) -> dict:
@@ -188,6 +188,19 @@ def test_worsening_is_told_once_until_it_is_over():
 def test_a_tenth_of_nothing_says_nothing():
     """Unbiased estimates, as KID's, may be below zero."""
     assert worsened([-0.001, -0.002, -0.001, 0.001, 0.001, 0.002]) == []
+
+
+@pytest.mark.parametrize("values, better, found", [
+    ([300, 263, 342, 349, 346], "lower", [(50, 20)]),  # single checkpoints count, unlike above
+    ([300, 263, 342, 289], "lower", []),
+    ([0.1, 0.3, 0.28, 0.2], "higher", [(40, 20)]),
+    ([0.1, 0.3, 0.28], "higher", []),
+    ([100, math.inf], "lower", [(20, 10)]),
+    ([-0.001, 0.5], "lower", []),  # of what is at most zero a tenth means nothing
+    ([3], "lower", []), ([], "lower", [])])
+def test_a_run_ends_worse_when_its_last_evaluation_is_a_tenth_from_its_best(values, better, found):
+    alarms = ending(list(range(10, 10 * len(values) + 10, 10)), values, "swd", better)
+    assert [(alarm.step, alarm.since) for alarm in alarms] == found
 
 
 @given(st.lists(st.floats(0.1, 10), max_size=12), st.floats(0.5, 4))

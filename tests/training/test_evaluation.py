@@ -197,10 +197,18 @@ def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
 def test_evaluations_that_worsen_are_an_alarm_in_all_places(runner, tmp_path):
     out, command = tmp_path / "run", [*FP32, "--checkpoint_every", 4, "--eval_every", 100]
     runner.train("--out", out, *command, "--steps", 8)
-    values = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0]
+    values = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 1.05]
     (out / "evaluations.jsonl").write_text("".join(line(step).replace("1.0", str(value)) for step, value in enumerate(values, 1)))
     runner.train("--out", out, *command, "--steps", 12)
     (alarm,) = [json.loads(text) for text in (out / "alarms.jsonl").read_text().splitlines()]
     assert (alarm["kind"], alarm["step"], alarm["since"]) == ("evaluations worsen", 6, 4)
     assert "<b>evaluations worsen</b> at step 6" in (out / "report.html").read_text()
     assert newest(out).name == "step_000012", "it tells, and stops nothing"
+
+
+def test_a_run_that_ends_worse_is_an_alarm(runner, tmp_path):
+    out, command = tmp_path / "run", [*FP32, "--checkpoint_every", 4, "--eval_every", 100]
+    runner.train("--out", out, *command, "--steps", 8)
+    (out / "evaluations.jsonl").write_text(line(4) + line(8).replace("1.0", "1.2"))
+    assert "ALARM ends worse: swd is 1.2 at its last evaluation" in runner.train("--out", out, *command, "--steps", 8).stderr
+    assert '"ends worse"' in (out / "alarms.jsonl").read_text() and "<b>ends worse</b> at step 8" in (out / "report.html").read_text()

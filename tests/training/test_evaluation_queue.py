@@ -236,3 +236,15 @@ def test_worse_evaluations_are_told_once_and_known_after_a_restart(run, capfd):
     assert again.alarms == evaluations.alarms
     again.begin(50)  # rolled back to before it
     assert again.alarms == []
+
+
+def test_a_run_that_ends_worse_says_so_when_it_is_complete(run, capfd):
+    evaluations = run.begin(0, keep=9)
+    for number, value in enumerate((3.0, 1.0, 1.3), 1):
+        run.save(evaluations, 10 * number, values={"swd": value})
+    end(evaluations)
+    assert evaluations.alarms == [] and "ALARM" not in capfd.readouterr().err
+    evaluations.complete()
+    assert [(alarm["kind"], alarm["step"], alarm["since"]) for alarm in evaluations.alarms] == [("ends worse", 30, 20)]
+    assert "ALARM ends worse: swd is 1.3 at its last evaluation, and was 1 at step 20; " in capfd.readouterr().err and evaluations.news
+    assert run.begin(30, keep=9).alarms == []  # more steps were asked for: it is not the end
