@@ -268,9 +268,10 @@ def from_dict(values: dict, models: dict[str, type], where: str) -> TrainConfig:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What differs between two configs in ways that would change the weights, as ``name: old -> new``."""
     flat_old, flat_new = (_flatten(config.as_dict()) for config in (old, new))
-    free = FREE_TO_CHANGE - ({"steps", "epochs"} if new.lr_decay != "none" else set())  # learning rates follow the length then
-    return [f"{name}: {flat_old.get(name)} -> {flat_new.get(name)}" for name in flat_new
-            if name not in free and flat_old.get(name) != flat_new[name]]
+    settled = {"steps", "epochs"} if new.lr_decay != "none" else set()
+    why = lambda name: f", which learning rates follow with --lr_decay {new.lr_decay}" if name in settled else ""
+    return [f"{name}: {flat_old.get(name)} -> {flat_new.get(name)}{why(name)}" for name in flat_new
+            if name not in FREE_TO_CHANGE - settled and flat_old.get(name) != flat_new[name]]
 
 
 def _flatten(values: dict, prefix: str = "") -> dict:

@@ -55,6 +55,8 @@ class HRVGANConfig:
     """Normalisation in the critic, always within a clip: statistics of a batch do not go with gradient penalties."""
     g_upsample: Literal["nearest", "trilinear"] = "trilinear"
     """How the generator doubles the resolution."""
+    d_pool: Literal["mean", "max"] = "mean"
+    """How a block of the critic halves the resolution; the shortcut beside it always takes means, so that every pixel has a slope."""
     d_minibatch_std: bool = True
     """Show the critic the variety of the batch."""
 
@@ -165,9 +167,11 @@ class DownBlock(nn.Module):
     """(B, inputs, T, H, W) -> (B, outputs, T / t, H / h, W / w): two convolutions, of which the second sees the smaller size, beside a
     shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], span: int, kind: str):
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], span: int, kind: str, pool: str):
         super().__init__()
-        self.conv1, self.conv2 = PooledConv3d(inputs, inputs, pool=stride, **kernel(span)), Conv3d(inputs, outputs, **kernel(span))
+        self.conv1 = nn.Sequential(Conv3d(inputs, inputs, **kernel(span)), nn.MaxPool3d(stride)) if pool == "max" else \
+            PooledConv3d(inputs, inputs, pool=stride, **kernel(span))
+        self.conv2 = Conv3d(inputs, outputs, **kernel(span))
         self.norm = nn.Identity() if kind == "none" else nn.GroupNorm(1 if kind == "layer" else gcd(4, inputs), inputs)
         self.shortcut = PooledConv3d(inputs, outputs, 1, pool=stride, bias=False)
 
@@ -185,7 +189,7 @@ class Critic(Growing):
         channels, self.depth = plan.channels(config.d_width, config), plan.depth
         self.from_rgb = nn.ModuleDict({str(level): nn.Conv3d(3, channels[level], 1) for level in range(plan.grow + 1)})
         self.blocks = nn.ModuleDict({str(level): DownBlock(channels[level], channels[level + 1], plan.strides[level], plan.spans[level],
-                                                           config.d_norm)
+                                                           config.d_norm, config.d_pool)
                                      for level in range(plan.depth)})
         self.variety = MinibatchStd() if config.d_minibatch_std else nn.Identity()
         features = (channels[-1] + config.d_minibatch_std) * plan.grid[0] * plan.grid[1] * plan.grid[2]

@@ -94,7 +94,9 @@ class Loop:
             if self.log:
                 self.log.close()
         if main and status == 0:
-            print(f"{self.config.out}: complete at step {self.step}; raise --steps or --epochs to go on" if complete else
+            # A learning rate that has decayed to its end cannot go on from there.
+            more = "; raise --steps or --epochs to go on" if self.config.lr_decay == "none" else ""
+            print(f"{self.config.out}: complete at step {self.step}{more}" if complete else
                   f"done: {total} steps; report: {self.config.out}/report.html")
         return status
 

@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from data.synthetic import make_synthetic
 from generate import GenerateConfig, film_frames
-from models.hrvgan import HRVGANConfig, build, check_frames
+from models.hrvgan import DownBlock, HRVGANConfig, build, check_frames
 from models.shape import ClipShape
 from tests.training.runner import Runner, newest, rows
 from training.restore import load_sampler
@@ -53,11 +54,12 @@ def test_shapes(frames, height, width, classes):
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["batch", "group"]),
        st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans(), st.sampled_from([0, 6]),
-       st.sampled_from([1, 3]))
-def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety, mapping, span):
+       st.sampled_from([1, 3]), st.sampled_from(["mean", "max"]))
+def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety, mapping, span,
+                                                pool):
     assume(doublings <= depth)
     run_pair(ClipShape(frames << doublings, rows_ << depth, columns << depth, 2), depth=depth, time_doublings=doublings, g_norm=g_norm,
-             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span)
+             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span, d_pool=pool)
 
 
 def test_the_published_size_has_the_published_widths():
@@ -118,6 +120,29 @@ def test_kernels_of_one_frame_let_frames_meet_at_the_coarse_levels_alone(doublin
     other[:, :, [0, 1, 3]] = x[:, :, [0, 1, 3]]
     changed = (fine(x, torch.zeros(1, 5)) - fine(other, torch.zeros(1, 5))).abs().amax((0, 1, 3, 4))
     assert (changed > 0).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("pool, function", [("mean", F.avg_pool3d), ("max", F.max_pool3d)])
+@pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2)])
+def test_a_block_of_the_critic_takes_means_or_the_strongest(pool, function, stride):
+    """Both convolutions pass on what they are given, and the shortcut nothing."""
+    block, x = DownBlock(3, 3, stride, 3, "none", pool).double(), torch.randn(2, 3, 4, 8, 6, dtype=torch.double)
+    for weight in block.parameters():
+        weight.data.zero_()
+    for convolution in (block.conv1[0] if pool == "max" else block.conv1, block.conv2):
+        convolution.weight.data[range(3), range(3), 1, 1, 1] = 1
+    leaky = lambda values: F.leaky_relu(values, 0.2)
+    torch.testing.assert_close(block(x), leaky(function(leaky(x), stride)) / 2**0.5)
+
+
+def test_a_critic_that_takes_the_strongest_has_a_slope_at_every_pixel_and_slopes_of_slopes():
+    critic = pair(ClipShape(4, 16, 16, 2), d_pool="max")["discriminator"]
+    video, labels = torch.randn(3, 3, 4, 16, 16, requires_grad=True), torch.tensor([0, 1, 1])
+    (slopes,) = torch.autograd.grad(critic(video, labels).sum(), video, create_graph=True)
+    assert (slopes != 0).all()
+    slopes.square().sum().backward()
+    gradients = [block.conv1[0].weight.grad for block in critic.blocks.values()]
+    assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in gradients)
 
 
 def test_the_mapping_mixes_latent_and_class():

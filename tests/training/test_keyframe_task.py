@@ -211,6 +211,6 @@ def test_the_learning_rate_falls_along_a_cosine_and_its_length_is_then_settled()
         assert all(phase.optimizer.param_groups[0]["lr"] == pytest.approx(expected) for phase in loop.task.phases)
     longer = config()
     longer.lr_decay, longer.warmup, longer.steps = "cosine", 2, 99
-    assert differences(loop.config, longer) == ["steps: None -> 99"]
+    assert differences(loop.config, longer) == ["steps: None -> 99, which learning rates follow with --lr_decay cosine"]
     longer.lr_decay = loop.config.lr_decay = "none"
     assert differences(loop.config, longer) == []

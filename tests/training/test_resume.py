@@ -86,6 +86,14 @@ def test_a_finished_run_says_so_and_stays_as_it_is(runner, tmp_path):
     assert outcome(out) == before
 
 
+def test_a_run_whose_learning_rate_has_ended_is_not_told_to_go_on(runner, tmp_path):
+    command = ["--out", tmp_path / "run", "--lr_decay", "cosine"]
+    runner.train(*command, "--steps", 4)
+    assert runner.train(*command, "--steps", 4).stdout.endswith("complete at step 4\n")
+    refused = runner.train(*command, "--steps", 8, expect=2)
+    assert "steps: 4 -> 8, which learning rates follow with --lr_decay cosine" in refused.stderr
+
+
 @pytest.mark.parametrize("change", [["--seed", "7"], ["--model.g_width", "6"], ["--model.d_norm", "spectral"], ["--lr", "1e-3"],
                                     ["--batch_size", "4"], ["--loss", "hinge"], ["--width", "64"]], ids=lambda change: change[0])
 def test_another_run_for_the_same_folder_is_refused_in_one_line(runner, straight, tmp_path, change):
