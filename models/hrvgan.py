@@ -55,6 +55,10 @@ class HRVGANConfig:
     """Normalisation in the critic, always within a clip: statistics of a batch do not go with gradient penalties."""
     g_upsample: Literal["nearest", "trilinear"] = "trilinear"
     """How the generator doubles the resolution."""
+    g_up: Literal["first", "between"] = "first"
+    """Where a block of the generator does it: before both convolutions, or between them, in less than half the arithmetic."""
+    g_padding: Literal["zeros", "replicate"] = "zeros"
+    """What the generator's convolutions see beyond the clip: zeros, which leave faint lines along the edges, or the edge continued."""
     d_pool: Literal["mean", "max"] = "mean"
     """How a block of the critic halves the resolution; the shortcut beside it always takes means, so that every pixel has a slope."""
     d_minibatch_std: bool = True
@@ -102,16 +106,17 @@ class UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], span: int, config: HRVGANConfig, condition: int):
         super().__init__()
         self.first, self.second = (Modulation(config.g_norm, channels, condition) for channels in (inputs, outputs))
-        self.conv1, self.conv2 = Conv3d(inputs, outputs, **kernel(span)), Conv3d(outputs, outputs, **kernel(span))
+        self.conv1, self.conv2 = (Conv3d(channels, outputs, **kernel(span), padding_mode=config.g_padding) for channels in (inputs, outputs))
         self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
-        self.stride, self.mode = stride, config.g_upsample
+        self.stride, self.mode, self.up_first = stride, config.g_upsample, config.g_up == "first"
 
     def _up(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=self.stride, mode=self.mode)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        y = self.conv2(self.second(self.conv1(self._up(self.first(x, condition))), condition))
-        return (self._up(self.shortcut(x)) + y) / sqrt(2)
+        y = self.first(x, condition)
+        y = self.conv1(self._up(y)) if self.up_first else self._up(self.conv1(y))
+        return (self._up(self.shortcut(x)) + self.conv2(self.second(y, condition))) / sqrt(2)
 
 
 class Paint(nn.Module):
@@ -119,7 +124,8 @@ class Paint(nn.Module):
 
     def __init__(self, channels: int, config: HRVGANConfig, condition: int):
         super().__init__()
-        self.modulate, self.conv = Modulation(config.g_norm, channels, condition), Conv3d(channels, 3, **kernel(config.kernel_frames))
+        self.modulate = Modulation(config.g_norm, channels, condition)
+        self.conv = Conv3d(channels, 3, **kernel(config.kernel_frames), padding_mode=config.g_padding)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         return torch.tanh(self.conv(self.modulate(x, condition)))

@@ -54,7 +54,7 @@ class Conv3d(nn.Conv3d):
     """PyTorch's, right for clips of two frames too.
 
     On CPUs the bfloat16 weight gradient of a kernel of 3 frames, stride 1 and padding 1, over an input of exactly 2 frames is
-    made of uninitialised memory (found in PyTorch 2.13 with oneDNN). Padding that is part of the input avoids it.
+    made of uninitialised memory (found in PyTorch 2.13 with oneDNN). Padding that is part of the input avoids it, as any but zeros is.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 
 
 def _is_misread(layer: nn.Conv3d | nn.ConvTranspose3d, x: Tensor) -> bool:
-    return x.shape[2] == 2 and (layer.kernel_size[0], layer.stride[0], layer.padding[0]) == (3, 1, 1)
+    return x.shape[2] == 2 and layer.padding_mode == "zeros" and (layer.kernel_size[0], layer.stride[0], layer.padding[0]) == (3, 1, 1)
 
 
 class PooledConv3d(nn.Conv3d):

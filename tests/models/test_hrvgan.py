@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data.synthetic import make_synthetic
 from generate import GenerateConfig, film_frames
-from models.hrvgan import DownBlock, HRVGANConfig, build, check_frames
+from models.hrvgan import DownBlock, HRVGANConfig, Paint, UpBlock, build, check_frames
 from models.shape import ClipShape
 from tests.training.runner import Runner, newest, rows
 from training.restore import load_sampler
@@ -54,12 +54,14 @@ def test_shapes(frames, height, width, classes):
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["batch", "group"]),
        st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans(), st.sampled_from([0, 6]),
-       st.sampled_from([1, 3]), st.sampled_from(["mean", "max"]))
+       st.sampled_from([1, 3]), st.sampled_from(["mean", "max"]), st.sampled_from(["first", "between"]),
+       st.sampled_from(["zeros", "replicate"]))
 def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety, mapping, span,
-                                                pool):
+                                                pool, up, padding):
     assume(doublings <= depth)
     run_pair(ClipShape(frames << doublings, rows_ << depth, columns << depth, 2), depth=depth, time_doublings=doublings, g_norm=g_norm,
-             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span, d_pool=pool)
+             d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span, d_pool=pool, g_up=up,
+             g_padding=padding)
 
 
 def test_the_published_size_has_the_published_widths():
@@ -120,6 +122,34 @@ def test_kernels_of_one_frame_let_frames_meet_at_the_coarse_levels_alone(doublin
     other[:, :, [0, 1, 3]] = x[:, :, [0, 1, 3]]
     changed = (fine(x, torch.zeros(1, 5)) - fine(other, torch.zeros(1, 5))).abs().amax((0, 1, 3, 4))
     assert (changed > 0).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("up, seen", [("first", [(4, 8, 6), (4, 8, 6)]), ("between", [(2, 4, 3), (4, 8, 6)])])
+def test_a_block_of_the_generator_doubles_before_its_convolutions_or_between_them(up, seen):
+    block, found = UpBlock(4, 2, (2, 2, 2), 3, HRVGANConfig(g_up=up), 5), []
+    for convolution in (block.conv1, block.conv2):
+        convolution.register_forward_pre_hook(lambda layer, inputs: found.append(tuple(inputs[0].shape[2:])))
+    x, condition = torch.randn(3, 4, 2, 4, 3), torch.randn(3, 5)
+    y = block(x, condition)
+    assert found == seen and y.shape == (3, 2, 4, 8, 6)
+    first = block.first(x, condition)
+    double = lambda values: F.interpolate(values, scale_factor=(2, 2, 2), mode="trilinear")
+    middle = block.conv1(double(first)) if up == "first" else double(block.conv1(first))
+    expected = (double(block.shortcut(x)) + block.conv2(block.second(middle, condition))) / 2**0.5
+    assert torch.allclose(y, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("up", ["first", "between"])
+@pytest.mark.parametrize("part", ["block", "paint"])
+def test_padding_with_the_edge_leaves_no_lines_along_it(part, up):
+    """What is the same everywhere stays so; with zeros beyond the edge it does not."""
+    flat, condition = torch.randn(3, 4, 1, 1, 1).expand(3, 4, 2, 6, 5), torch.randn(3, 5)
+    for padding in ("zeros", "replicate"):
+        config = HRVGANConfig(g_up=up, g_padding=padding)
+        layer = UpBlock(4, 2, (2, 2, 2), 3, config, 5) if part == "block" else Paint(4, config, 5)
+        made = layer(flat, condition)
+        unevenness = (made - made.mean((2, 3, 4), keepdim=True)).abs().max().item()
+        assert unevenness < 1e-5 if padding == "replicate" else unevenness > 1e-3
 
 
 @pytest.mark.parametrize("pool, function", [("mean", F.avg_pool3d), ("max", F.max_pool3d)])

@@ -151,6 +151,16 @@ def test_convolutions_over_few_frames_are_right_in_bfloat16(kind, frames, kernel
     right_in_bfloat16(layer, x, exact, weight)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_convolutions_that_continue_the_edge_are_right_in_bfloat16(frames):
+    torch.manual_seed(0)
+    layer = Conv3d(8, 16, 3, padding=1, padding_mode="replicate")
+    x = torch.randn(4, 8, frames, 6, 6).bfloat16().float().requires_grad_()
+    weight = layer.weight.detach().bfloat16().double().requires_grad_()
+    exact = nn.functional.conv3d(nn.functional.pad(x.detach().double(), (1,) * 6, mode="replicate"), weight, layer.bias.double())
+    right_in_bfloat16(layer, x, exact, weight)
+
+
 @pytest.mark.parametrize("pool", [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 1, 2)])
 @pytest.mark.parametrize("kernel, padding, bias", [(3, 1, True), (1, 0, False)])
 def test_a_pooled_convolution_is_a_convolution_and_a_mean(kernel, padding, bias, pool):
