@@ -129,6 +129,9 @@ class TrainConfig:
     (Odena et al. 2017, arXiv 1610.09585)."""
     class_ce_d: float | None = None
     """The discriminator's weight of it, where it differs; a larger one lets it learn classes sooner than the generator can please it."""
+    class_ce_steps: int | None = None
+    """Steps for which the generator is asked for the class by it; all if not given. It speeds the beginning, but in time the generator learns
+    what the discriminator takes for a class, not the class."""
     diversity: float = 0.0
     """Weight of what two clips of one class, generated from different latents, lack of the distance between real ones, as a share
     (after Yang et al. 2019, arXiv 1901.09024)."""
@@ -195,7 +198,7 @@ class TrainConfig:
                      "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps",
                      "eval_samples", "m_per_class"):
             _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads"):
+        for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads", "class_ce_steps"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "image_fps"):
             _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")

@@ -39,7 +39,8 @@ class GANTask:
         self.has_streams = hasattr(generator, "streams")
         labelled, tells = (hasattr(self.nets["discriminator"], name) for name in ("takes_labels", "judge"))
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled),
-                             ("class_ce", tells), ("class_ce_d", tells), ("diversity", not self.takes_image)):
+                             ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
+                             ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -177,7 +178,8 @@ class GANTask:
             shown["diversity"] = F.relu(1 - apart / self.clip_distance).mean()
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
-        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce)
+        asks = config.class_ce_steps is None or batch.step <= config.class_ce_steps
+        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce * asks)
         if mistaken is not None:
             shown["class_ce"] = mistaken.mean()
         real = None

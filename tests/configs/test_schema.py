@@ -20,7 +20,7 @@ def config(**settings) -> TrainConfig:
 @pytest.mark.parametrize("settings, flag", [
     *((dict([(name, 0)]), name) for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats",
       "g_every", "penalty_every", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "steps", "epochs",
-      "max_frames", "workers", "threads", "eval_threads", "eval_samples", "lr", "lr_d", "fps",
+      "max_frames", "workers", "threads", "eval_threads", "eval_samples", "class_ce_steps", "lr", "lr_d", "fps",
       "clip_grad", "image_fps", "alarm_patience", "split_list")),
     *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken",
                                               "batch_size", "eval_every", "class_ce", "class_ce_d")),
@@ -53,7 +53,7 @@ def test_what_may_be_nothing_is_allowed(family, name):
 
 @pytest.mark.parametrize("settings", [
     {}, {"r1": 0.0}, {"ema": 0.0}, {"beta1": 0.0}, {"augment_p": 1.0}, {"augment_p": 0.0}, {"max_rollbacks": 0}, {"steps": 1},
-    {"epochs": 1}, {"class_ce_d": 0.0}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1},
+    {"epochs": 1}, {"class_ce_d": 0.0}, {"class_ce_steps": 1}, {"fps": 0.5}, {"max_frames": 1}, {"batch_size": 12, "accumulate": 4}, {"seed": 2**63 - 1},
     {"alarm_after": 0}, {"m_per_class": 5, "batch_size": 12}, {"metrics": "fid, SWD", "best": "swd"}])
 def test_settings_at_the_border_are_allowed(settings):
     assert config(**settings).check() == config(**settings)

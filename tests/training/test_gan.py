@@ -135,6 +135,16 @@ def test_the_class_is_learnt_from_real_clips_and_asked_of_generated_ones():
             assert ("class_ce" in found) == bool(own[phase])
 
 
+def test_the_generator_may_be_asked_for_the_class_for_a_time():
+    task, batch = answer_task(loss="bce", class_ce=0.5, class_ce_steps=3), a_batch()
+    always, never = (answer_task(loss="bce", class_ce=weight, class_ce_d=0.5) for weight in (0.5, 0.0))
+    for step, as_in in ((1, always), (3, always), (4, never)):
+        batch.step = step
+        for phase in ("d", "g"):
+            assert task.losses(phase, batch) == as_in.losses(phase, batch)
+    assert always.losses("g", batch)["loss"] != never.losses("g", batch)["loss"]
+
+
 class Shade(torch.nn.Module):
     """A generator of two frames: the latent is their mean value, the label is added, the first lighter by three times the latent."""
     takes_labels = True
@@ -177,10 +187,10 @@ def test_samples_of_a_generator_that_answers_to_images():
     assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
 
 
-@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels", "class_ce", "class_ce_d"])
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels", "class_ce", "class_ce_d", "class_ce_steps"])
 def test_a_term_that_could_apply_to_nothing_is_refused(term):
-    with pytest.raises(UserError, match=f"--{term} 0.1"):
-        build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 0.1}), DataInfo())
+    with pytest.raises(UserError, match=f"--{term} 1"):
+        build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 1}), DataInfo())
 
 
 def test_clipped_weights_stay_within_their_bounds(runner, tmp_path):
