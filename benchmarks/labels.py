@@ -32,11 +32,12 @@ from utils.seeds import derive, torch_generator
 TRAINED_ON, HELD_OUT = 1, 2  # seeds of the judge's clips; the generator's videos have seed 0
 NEEDED, BAR = 0.98, 0.90
 SOURCE_FPS = 24
+ALL = [f"{motion}_{shape}" for motion in MOTIONS for shape in SHAPES]
 
 
 def write_videos(folder: Path, classes: list[str], each: int, frames: int, size: int) -> None:
     """``each`` videos of every class, in folders by class."""
-    unknown = set(classes) - {f"{motion}_{shape}" for motion in MOTIONS for shape in SHAPES}
+    unknown = set(classes) - set(ALL)
     if unknown:
         raise UserError(f"--classes {','.join(sorted(unknown))}: not a motion and a shape of data/synthetic.py")
     make_synthetic(folder, num_videos=each * len(MOTIONS) * len(SHAPES), frames=frames, height=size, width=size, quiet=False)
@@ -132,7 +133,7 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, s
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--videos", help="write videos to train on to this folder")
-    options.add_argument("--classes", default="horizontal_disc,vertical_disc,circle_disc,bounce_disc")
+    options.add_argument("--classes", default="horizontal_disc,vertical_disc,circle_disc,bounce_disc", help="comma-separated, or all")
     options.add_argument("--each", type=int, default=24, help="videos per class")
     options.add_argument("--frames", type=int, default=96, help="frames per video")
     options.add_argument("--size", type=int, default=32, help="height and width of the videos")
@@ -145,7 +146,8 @@ def main() -> None:
     options.add_argument("--output", default="benchmarks/results/labels.json")
     given = options.parse_args()
     if given.videos:
-        write_videos(Path(given.videos), given.classes.split(","), given.each, given.frames, given.size)
+        classes = ALL if given.classes == "all" else given.classes.split(",")
+        write_videos(Path(given.videos), classes, given.each, given.frames, given.size)
     if given.checkpoint:
         result = {"command": f"python -m benchmarks.labels --checkpoint {given.checkpoint} --judge_seed {given.judge_seed}",
                   "machine": describe(),
