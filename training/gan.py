@@ -42,7 +42,7 @@ class GANTask:
                              ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
                              ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
-                raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it at 0")
+                raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
         if config.grow_from and not hasattr(generator, "set_growth"):
             raise UserError(f"--grow_from {config.grow_from}: {config.family} does not grow; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):
