@@ -12,7 +12,9 @@ of a checkpoint class by class, and writes benchmarks/results/labels.json. The b
 
 import argparse
 import json
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +151,7 @@ def main() -> None:
         classes = ALL if given.classes == "all" else given.classes.split(",")
         write_videos(Path(given.videos), classes, given.each, given.frames, given.size)
     if given.checkpoint:
-        result = {"command": f"python -m benchmarks.labels --checkpoint {given.checkpoint} --judge_seed {given.judge_seed}",
+        result = {"command": f"python -m benchmarks.labels {shlex.join(sys.argv[1:])}",
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
                                      given.judge_seed)}

@@ -130,8 +130,8 @@ class TrainConfig:
     class_ce_d: float | None = None
     """The discriminator's weight of it, where it differs; a larger one lets it learn classes sooner than the generator can please it."""
     class_ce_steps: int | None = None
-    """Steps for which the generator is asked for the class by it; all if not given. It speeds the beginning, but in time the generator learns
-    what the discriminator takes for a class, not the class."""
+    """Steps for which the generator is asked for the class by it; all if not given. In time the generator learns what the discriminator
+    takes for a class, not the class."""
     diversity: float = 0.0
     """Weight of what two clips of one class, generated from different latents, lack of the distance between real ones, as a share
     (after Yang et al. 2019, arXiv 1901.09024)."""

@@ -106,7 +106,8 @@ class UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int, int], span: int, config: HRVGANConfig, condition: int):
         super().__init__()
         self.first, self.second = (Modulation(config.g_norm, channels, condition) for channels in (inputs, outputs))
-        self.conv1, self.conv2 = (Conv3d(channels, outputs, **kernel(span), padding_mode=config.g_padding) for channels in (inputs, outputs))
+        self.conv1, self.conv2 = (Conv3d(channels, outputs, **kernel(span), padding_mode=config.g_padding)
+                                  for channels in (inputs, outputs))
         self.shortcut = nn.Conv3d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         self.stride, self.mode, self.up_first = stride, config.g_upsample, config.g_up == "first"
 
