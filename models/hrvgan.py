@@ -7,7 +7,7 @@ adds the inner product of its features with a learnt vector of the class (Miyato
 residual blocks that double or halve the resolution. Widths follow the progressive network that the published code trains.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, sqrt
 from typing import Literal
 
@@ -19,6 +19,7 @@ from models.dcgan import check_size
 from models.growth import Growing, check_levels, double, fade, halve
 from models.layers import BatchNorm, Conv3d, MinibatchStd, PooledConv3d
 from models.shape import ClipShape
+from models.sprites import Paths, carry, cut_out
 from utils.errors import UserError
 
 
@@ -26,7 +27,7 @@ from utils.errors import UserError
 class HRVGANConfig:
     """Settings of the HRVGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
 
-    may_be_zero = ("time_doublings", "g_mapping")
+    may_be_zero = ("time_doublings", "g_mapping", "sprites")
 
     latent_dim: int = 128
     """Size of the latent vector."""
@@ -59,6 +60,11 @@ class HRVGANConfig:
     """Where a block of the generator does it: before both convolutions, or between them, in less than half the arithmetic."""
     g_padding: Literal["zeros", "replicate"] = "zeros"
     """What the generator's convolutions see beyond the clip: zeros, which leave faint lines along the edges, or the edge continued."""
+    sprites: int = 0
+    """Things that move as wholes over a still background, in place of a film made by 3-D convolutions; none if 0. For cameras that
+    stand."""
+    sprite_size: float = 0.6
+    """Height and width of the window that a sprite is painted in, as a share of the frame's."""
     d_pool: Literal["mean", "max"] = "mean"
     """How a block of the critic halves the resolution; the shortcut beside it always takes means, so that every pixel has a slope."""
     d_minibatch_std: bool = True
@@ -73,13 +79,19 @@ class Plan:
         self.depth = check_size(shape.height, shape.width, config.depth)
         doublings = check_frames(shape.frames, config.time_doublings, self.depth)
         self.strides = [(2 if level >= self.depth - doublings else 1, 2, 2) for level in range(self.depth)]
-        self.spans = [3 if level >= self.depth - max(doublings, 1) else config.kernel_frames for level in range(self.depth)]
+        self.spans = [kernel_span(3 if level >= self.depth - max(doublings, 1) else config.kernel_frames, shape.frames)
+                      for level in range(self.depth)]
         self.grid = (shape.frames >> doublings, shape.height >> self.depth, shape.width >> self.depth)
         # The first levels double the frames; growing begins where they are complete.
         self.grow = check_levels(shape.grow, min(self.depth - doublings, self.depth - 1), "hrvgan")
 
     def channels(self, width: int, config: HRVGANConfig) -> list[int]:
         return [min(width * config.growth**level, config.max_width) for level in range(self.depth + 1)]
+
+
+def kernel_span(span: int, frames: int) -> int:
+    """Frames that a kernel spans: ``span``, but 1 where there is one frame."""
+    return span if frames > 1 else 1
 
 
 def kernel(frames: int) -> dict:
@@ -121,15 +133,23 @@ class UpBlock(nn.Module):
 
 
 class Paint(nn.Module):
-    """Features (B, C, T, H, W) -> clips (B, 3, T, H, W) in [-1, 1]."""
+    """Features (B, C, T, H, W) -> (B, outputs, T, H, W), colours before their tanh."""
 
-    def __init__(self, channels: int, config: HRVGANConfig, condition: int):
+    def __init__(self, channels: int, outputs: int, span: int, config: HRVGANConfig, condition: int):
         super().__init__()
         self.modulate = Modulation(config.g_norm, channels, condition)
-        self.conv = Conv3d(channels, 3, **kernel(config.kernel_frames), padding_mode=config.g_padding)
+        self.conv = Conv3d(channels, outputs, **kernel(span), padding_mode=config.g_padding)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return torch.tanh(self.conv(self.modulate(x, condition)))
+        return self.conv(self.modulate(x, condition))
+
+
+def start_and_blocks(plan: Plan, config: HRVGANConfig, condition: int) -> tuple[nn.Linear, nn.ModuleDict]:
+    """Condition -> the coarsest grid, flat, and the blocks that follow, coarse to fine."""
+    channels = plan.channels(config.g_width, config)
+    return nn.Linear(condition, channels[-1] * plan.grid[0] * plan.grid[1] * plan.grid[2]), \
+        nn.ModuleDict({str(level): UpBlock(channels[level + 1], channels[level], plan.strides[level], plan.spans[level], config, condition)
+                       for level in reversed(range(plan.depth))})
 
 
 class Generator(Growing):
@@ -147,27 +167,74 @@ class Generator(Growing):
         width = config.g_mapping
         self.mapping = nn.Sequential(nn.Linear(condition, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2)) \
             if width else None
-        condition += width
+        self.condition_size = condition + width
         self.grid = (channels[-1], *plan.grid)
-        self.project = nn.Linear(condition, self.grid[0] * self.grid[1] * self.grid[2] * self.grid[3])
-        self.blocks = nn.ModuleDict({str(level): UpBlock(channels[level + 1], channels[level], plan.strides[level], plan.spans[level],
-                                                         config, condition)
-                                     for level in reversed(range(plan.depth))})
-        self.to_rgb = nn.ModuleDict({str(level): Paint(channels[level], config, condition) for level in range(plan.grow + 1)})
+        self.project, self.blocks = start_and_blocks(plan, config, self.condition_size)
+        span = kernel_span(config.kernel_frames, shape.frames)
+        self.to_rgb = nn.ModuleDict({str(level): Paint(channels[level], 3, span, config, self.condition_size)
+                                     for level in range(plan.grow + 1)})
         initialise(self)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def condition(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """What the layers are told, (B, condition_size)."""
         condition = torch.cat([latents, self.classes(labels)], 1) if self.takes_labels else latents
-        if self.mapping:
-            condition = torch.cat([condition, self.mapping(condition)], 1)
+        return torch.cat([condition, self.mapping(condition)], 1) if self.mapping else condition
+
+    def paint(self, condition: Tensor) -> Tensor:
         x = self.project(condition).view(-1, *self.grid)
         low = None
         for level in range(self.depth - 1, self.level - 1, -1):
             if level == self.level and self.alpha < 1:
-                low = self.to_rgb[str(level + 1)](x, condition)
+                low = torch.tanh(self.to_rgb[str(level + 1)](x, condition))
             x = self.blocks[str(level)](x, condition)
-        made = self.to_rgb[str(self.level)](x, condition)
+        made = torch.tanh(self.to_rgb[str(self.level)](x, condition))
         return made if low is None else fade(double(low), made, self.alpha)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.paint(self.condition(latents, labels))
+
+
+class Sprites(nn.Module):
+    """Conditions (B, condition) -> ``config.sprites`` pictures with masks on their paths, as :func:`models.sprites.carry` takes them."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape, condition: int):
+        super().__init__()
+        # Half the frame's resolution, as a window is about half the frame; the first grid is the same.
+        depth = check_size(shape.height, shape.width, config.depth)
+        halved = depth > 1
+        plan = Plan(replace(config, depth=depth - halved, time_doublings=0), ClipShape(1, shape.height >> halved, shape.width >> halved))
+        channels = plan.channels(config.g_width, config)
+        self.grid = (channels[-1], *plan.grid)
+        self.project, self.blocks = start_and_blocks(plan, config, condition)
+        self.paint = Paint(channels[0], 4 * config.sprites, 1, config, condition)
+        self.paths = Paths(condition, config.sprites, shape.frames, shape.height, shape.width, config.sprite_size)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.project(condition).view(-1, *self.grid)
+        for block in self.blocks.values():
+            x = block(x, condition)
+        return cut_out(self.paint(x, condition).squeeze(2).unflatten(1, (-1, 4))), self.paths(condition)
+
+
+class SpriteGenerator(Generator):
+    """A :class:`Generator` of a still background, with ``config.sprites`` things before it that move as wholes."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape):
+        super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
+        self.sprites = Sprites(config, shape, self.condition_size)
+        initialise(self.sprites)
+        check_frames(shape.frames, config.time_doublings, self.depth)  # the critic's rules hold for both
+
+    def streams(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""
+        condition = self.condition(latents, labels)
+        background = self.paint(condition).float()
+        colours, mask = carry(*self.sprites(condition), *background.shape[-2:])
+        return {"film": background * (1 - mask) + colours, "foreground": colours / mask.clamp_min(1e-3), "mask": mask,
+                "background": background.expand_as(colours)}
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.streams(latents, labels)["film"]
 
 
 class DownBlock(nn.Module):
@@ -263,5 +330,6 @@ def initialise(network: nn.Module) -> None:
 
 def build(config: HRVGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
     """The pair of networks, in the memory layout that convolutions are fastest in."""
-    return {"generator": Generator(config, shape).to(memory_format=torch.channels_last_3d),
+    generator = SpriteGenerator if config.sprites else Generator
+    return {"generator": generator(config, shape).to(memory_format=torch.channels_last_3d),
             "discriminator": Critic(config, shape).to(memory_format=torch.channels_last_3d)}

@@ -28,6 +28,7 @@ def runs(runner, tmp_path_factory):
     for family in ("vgan", "vgan_conditional", "dcgan"):
         runner.train("--family", family, *SIZE, *(["--frames", "1"] if family == "dcgan" else ["--model.max_width", "8"]),
                      "--out", folder / family, settings=QUICK)
+    runner.train("--family", "hrvgan", *SIZE, "--model.max_width", "8", "--model.sprites", "2", "--out", folder / "sprites", settings=QUICK)
     return folder
 
 
@@ -58,12 +59,13 @@ def check_panels(frames: np.ndarray) -> None:
     assert np.abs(share * parts["foreground"] + (1 - share) * parts["background"] - parts["film"]).max() <= 2.5
 
 
-def test_streams_lie_beside_the_film(runs):
-    frames = frames_of(runs / "vgan", num_frames=10, streams=True)
+@pytest.mark.parametrize("run", ["vgan", "sprites"])
+def test_streams_lie_beside_the_film(runs, run):
+    frames = frames_of(runs / run, num_frames=10, streams=True)
     assert frames.shape == (10, 16, 96, 3)
     check_panels(frames)
     parts = panels_of(frames)
-    assert np.abs(parts["film"] - frames_of(runs / "vgan", num_frames=10)).max() <= 1
+    assert np.abs(parts["film"] - frames_of(runs / run, num_frames=10)).max() <= 1
     for start, end in ((0, 4), (4, 8), (8, 10)):  # a background stands still as long as a clip lasts
         assert (parts["background"][start:end] == parts["background"][start]).all()
     assert (parts["background"][3] != parts["background"][4]).any()
@@ -76,11 +78,13 @@ def test_a_grid_of_streams(runs):
     assert np.abs(sheet[:, :16].astype(int) - frames_of(runs / "vgan", num_frames=3, streams=True)).max() <= 1
 
 
-def test_streams_are_those_of_the_averaged_weights(runs):
-    sampler = load_sampler(runs / "vgan", device="cpu", precision="fp32")
+@pytest.mark.parametrize("run", ["vgan", "sprites"])
+def test_streams_are_those_of_the_averaged_weights(runs, run):
+    sampler = load_sampler(runs / run, device="cpu", precision="fp32")
     latents = sampler.latents(3, derive(0, "film", 0, 0))
-    streams = sampler.streams(latents)
-    torch.testing.assert_close(streams["film"], sampler.sample(latents))
+    labels = torch.tensor([2, 0, 1]) if sampler.takes_labels else None
+    streams = sampler.streams(latents, labels)
+    torch.testing.assert_close(streams["film"], sampler.sample(latents, labels))
     assert set(streams) == set(PANELS) and {part.device.type for part in streams.values()} == {"cpu"}
 
 

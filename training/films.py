@@ -22,7 +22,8 @@ def check_source(sampler: Sampler, image: str | None, streams: bool) -> None:
     if image is not None and not sampler.takes_image:
         raise UserError(f"--image {image}: {sampler.family} makes nothing from an image; leave it out, or take a model of vgan_conditional")
     if streams and not sampler.has_streams:
-        raise UserError(f"--streams: {sampler.family} has no streams to show; leave it out, or take a model of vgan or vgan_conditional")
+        raise UserError(f"--streams: {sampler.family} has no streams to show; leave it out, or take a model of vgan, of vgan_conditional, "
+                        "or of hrvgan trained with --model.sprites")
 
 
 def panels(sampler: Sampler, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> Tensor:

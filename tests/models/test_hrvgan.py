@@ -55,13 +55,13 @@ def test_shapes(frames, height, width, classes):
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["batch", "group"]),
        st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans(), st.sampled_from([0, 6]),
        st.sampled_from([1, 3]), st.sampled_from(["mean", "max"]), st.sampled_from(["first", "between"]),
-       st.sampled_from(["zeros", "replicate"]))
+       st.sampled_from(["zeros", "replicate"]), st.integers(0, 2))
 def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety, mapping, span,
-                                                pool, up, padding):
+                                                pool, up, padding, sprites):
     assume(doublings <= depth)
     run_pair(ClipShape(frames << doublings, rows_ << depth, columns << depth, 2), depth=depth, time_doublings=doublings, g_norm=g_norm,
              d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span, d_pool=pool, g_up=up,
-             g_padding=padding)
+             g_padding=padding, sprites=sprites)
 
 
 def test_the_published_size_has_the_published_widths():
@@ -102,9 +102,9 @@ def test_a_wrong_size_stops_the_build(shape, words):
         build(HRVGANConfig(), shape)
 
 
-@pytest.mark.parametrize("classes, mapping", [(1, 0), (3, 0), (1, 7), (3, 7)])
-def test_every_parameter_gets_a_finite_gradient(classes, mapping):
-    nets, labels = pair(ClipShape(4, 16, 16, classes), g_mapping=mapping), torch.arange(6) % classes
+@pytest.mark.parametrize("classes, mapping, sprites", [(1, 0, 0), (3, 0, 0), (1, 7, 0), (3, 7, 0), (1, 0, 1), (3, 7, 2)])
+def test_every_parameter_gets_a_finite_gradient(classes, mapping, sprites):
+    nets, labels = pair(ClipShape(4, 16, 16, classes), g_mapping=mapping, sprites=sprites), torch.arange(6) % classes
     nets["discriminator"](nets["generator"](torch.randn(6, 5), labels), labels).square().sum().backward()
     for name, net in nets.items():
         for key, parameter in net.named_parameters():
@@ -141,7 +141,7 @@ def test_a_block_of_the_generator_doubles_before_its_convolutions_or_between_the
 
 @pytest.mark.parametrize("part", [lambda padding: UpBlock(4, 2, (2, 2, 2), 3, HRVGANConfig(g_padding=padding), 5),
                                   lambda padding: UpBlock(4, 2, (2, 2, 2), 3, HRVGANConfig(g_padding=padding, g_up="between"), 5),
-                                  lambda padding: Paint(4, HRVGANConfig(g_padding=padding), 5)], ids=["first", "between", "paint"])
+                                  lambda padding: Paint(4, 3, 3, HRVGANConfig(g_padding=padding), 5)], ids=["first", "between", "paint"])
 def test_padding_with_the_edge_leaves_no_lines_along_it(part):
     """What is the same everywhere stays so; with zeros beyond the edge it does not."""
     flat, condition = torch.randn(3, 4, 1, 1, 1).expand(3, 4, 2, 6, 5), torch.randn(3, 5)

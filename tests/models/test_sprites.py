@@ -1,0 +1,116 @@
+"""Sprites: where a window lies, what its mask lets through, what lies in front; the generator that is made of them."""
+
+import math
+
+import pytest
+import torch
+
+from models.hrvgan import HRVGANConfig, SpriteGenerator, build
+from models.shape import ClipShape
+from models.sprites import BLOB, Paths, carry, cut_out
+
+
+def paths(height: int, width: int, size: float = 0.5, sprites: int = 1, frames: int = 3, **coefficients) -> torch.Tensor:
+    """Of a network that gives these means over time, whatever it is told; the rest 0."""
+    net = Paths(4, sprites, frames, height, width, size)
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    bias = net.layers[-1].bias.data.view(sprites, 4, frames)
+    for name, value in coefficients.items():
+        bias[:, ("right", "down", "turn", "large").index(name), 0] = value
+    return net(torch.zeros(1, 4))
+
+
+def picture(height: int, width: int) -> torch.Tensor:
+    """A full white window, (1, 1, 4, height, width)."""
+    return torch.ones(1, 1, 4, height, width)
+
+
+def extent(mask: torch.Tensor) -> tuple[float, float, float, float]:
+    """Middle (x, y), width and height of what a mask (H, W) shows, in pixels."""
+    across, down = mask.amax(0), mask.amax(1)
+    middle = lambda line: ((torch.arange(len(line)) + 0.5) * line).sum().item() / line.sum().item()
+    return middle(across), middle(down), across.sum().item(), down.sum().item()
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (32, 64), (48, 32)])
+def test_a_window_is_a_share_of_the_frame_around_its_place(height, width):
+    place = {"right": math.atanh(0.25), "down": math.atanh(-0.125)}
+    colours, mask = carry(picture(8, 8), paths(height, width, **place), height, width)
+    assert colours.shape == (1, 3, 3, height, width) and mask.shape == (1, 1, 3, height, width)
+    for frame in range(3):
+        assert extent(mask[0, 0, frame]) == pytest.approx((width / 2 * 1.25, height / 2 * 0.875, width / 2, height / 2), abs=1e-3)
+    assert torch.equal(colours, mask.expand_as(colours))
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (64, 128), (96, 64)])
+def test_a_quarter_turn_is_one_in_pixels(height, width):
+    turned = carry(picture(8, 8), paths(height, width, 0.25, turn=math.pi / 2 / 0.2), height, width)[1][0, 0, 0]
+    assert extent(turned) == pytest.approx((width / 2, height / 2, height / 4, width / 4), abs=0.3)
+
+
+def test_turns_go_right_and_sizes_follow_the_logarithm():
+    point = torch.zeros(1, 1, 4, 9, 9)
+    point[..., 4, 6] = 1  # right of the middle
+    x, y, *_ = extent(carry(point, paths(64, 64, 0.9, turn=math.pi / 2 / 0.2), 64, 64)[1][0, 0, 0])
+    assert y - 32 == pytest.approx(64 * 0.9 * 2 / 9, abs=0.05) and x == pytest.approx(32, abs=0.05)  # it went below it
+    assert extent(carry(picture(8, 8), paths(64, 64, large=10 * math.log(1.5)), 64, 64)[1][0, 0, 0])[2] == pytest.approx(48, abs=1e-3)
+
+
+def test_the_series_in_time_is_a_cosine_series():
+    net = Paths(4, 1, 5, 32, 32, 1.0)
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    net.layers[-1].bias.data.view(4, 5)[3] = torch.tensor([0.0, 3.0, 0.0, -2.0, 0.0])
+    sizes = net(torch.zeros(1, 4))[0, 0, :, 0, 0]
+    time = (torch.arange(5) + 0.5) / 5
+    assert torch.allclose(sizes.log(), -0.1 * (1.5 * torch.cos(torch.pi * time) - 0.5 * torch.cos(3 * torch.pi * time)), atol=1e-6)
+
+
+def test_a_mask_begins_as_a_soft_disc_and_ends_before_its_window():
+    mask = cut_out(torch.zeros(4, 101, 101))[3]
+    line = (2 * torch.arange(101) + 1) / 101 - 1
+    radius = (line.square()[:, None] + line.square()).sqrt()
+    inner = line.abs()[:, None].maximum(line.abs()) < 0.8
+    expected = torch.sigmoid(2 * (1 - radius.square() / BLOB**2).clamp(-1, 1))
+    assert torch.allclose(mask[inner], expected[inner], atol=1e-6)
+    assert cut_out(torch.full((4, 101, 101), 9.0))[3, [0, -1]].max() < 0.06 and cut_out(torch.full((4, 101, 101), 9.0))[3, 50, 50] > 0.99
+
+
+def test_colours_are_tanh_and_come_with_their_mask():
+    values = torch.randn(2, 3, 4, 7, 5, dtype=torch.bfloat16)
+    found = cut_out(values)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found[:, :, :3], torch.tanh(values[:, :, :3].float()) * found[:, :, 3:])
+
+
+def test_later_sprites_lie_in_front():
+    back, front = torch.tensor([0.5, -1.0, 0.25, 1.0]), torch.tensor([0.3, 0.2, -0.1, 0.5])  # opaque; half through, colours times mask
+    pictures = torch.stack([back, front])[None, :, :, None, None].expand(1, 2, 4, 6, 6)
+    colours, mask = carry(pictures, paths(16, 16, 1.0, sprites=2), 16, 16)
+    assert torch.allclose(colours[0, :, 0, 8, 8], front[:3] + 0.5 * back[:3], atol=1e-6) and mask[0, 0, 0, 8, 8] == 1
+
+
+@pytest.mark.parametrize("height, width, frames, sprites", [(32, 48, 6, 1), (8, 8, 4, 3), (6, 10, 1, 2)])
+def test_streams_are_a_still_background_and_what_moves_before_it(height, width, frames, sprites):
+    torch.manual_seed(0)
+    net = build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=sprites), ClipShape(frames, height, width, 3))["generator"]
+    latents, labels = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
+    parts = net.streams(latents, labels)
+    assert isinstance(net, SpriteGenerator) and {name: tuple(part.shape[1:3]) for name, part in parts.items()} == {
+        "film": (3, frames), "foreground": (3, frames), "background": (3, frames), "mask": (1, frames)}
+    background, mask, foreground = parts["background"], parts["mask"], parts["foreground"]
+    assert (background == background[:, :, :1]).all() and 0 <= mask.min() < 0.1 and 0.5 < mask.max() <= 1
+    assert torch.allclose(parts["film"], background + mask * (foreground - background), atol=2e-3)
+    assert all(part.abs().max() <= 1 + 1e-5 for part in parts.values())
+    assert torch.equal(net.eval()(latents, labels), net.streams(latents, labels)["film"])
+
+
+def test_paths_and_masks_are_float32_under_autocast():
+    torch.manual_seed(0)
+    net = build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=1), ClipShape(4, 16, 16))["generator"].eval()
+    condition = torch.randn(2, 5)
+    plain = net.sprites.paths(condition)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(net.sprites.paths(condition), plain)
+        assert net(condition).dtype == torch.float32
