@@ -19,28 +19,37 @@ class Paths(nn.Module):
     (B, sprites, frames, 2, 3) as ``torch.nn.functional.affine_grid`` takes it.
 
     A window is ``size`` times as high and wide as the frame, its middle always within the frame. Place, turn and size follow a cosine
-    series in time whose terms get smaller, so that paths begin smooth. Always in float32.
+    series in time whose terms get smaller, so that paths begin smooth. A path is twice as long as a clip, which is cut from it at a place
+    told by the first number of the condition (a latent), as real clips are cut from longer videos: without that, clips of one class kept
+    to one path. Always in float32.
     """
 
     def __init__(self, condition: int, sprites: int, frames: int, height: int, width: int, size: float):
         super().__init__()
         self.sprites, self.frames, self.aspect, self.size = sprites, frames, height / width, size
-        self.layers = nn.ModuleList([nn.Linear(condition, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, sprites * 4 * frames)])
-        time = (torch.arange(frames) + 0.5) / frames
-        self.register_buffer("basis", torch.stack([torch.cos(pi * k * time) / (1 + k) for k in range(frames)]), persistent=False)
+        self.layers = nn.ModuleList([nn.Linear(condition, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, sprites * 4 * 2 * frames)])
 
     def forward(self, condition: Tensor) -> Tensor:
         with torch.autocast(condition.device.type, enabled=False):
             x = condition.float()
             for layer in self.layers[:-1]:
                 x = sqrt(2) * F.leaky_relu(layer(x), 0.2)
-            right, down, turn, large = (self.layers[-1](x).view(-1, self.sprites, 4, self.frames) @ self.basis).unbind(2)
+            series = self.layers[-1](x).view(-1, self.sprites, 4, 2 * self.frames)
+            right, down, turn, large = (series @ self._basis(condition[:, 0].float())).unbind(2)
             right, down = torch.tanh(right), torch.tanh(down)
             scale = torch.exp(-0.1 * large) / self.size
             cos, sin = scale * torch.cos(0.2 * turn), scale * torch.sin(0.2 * turn)
             # A turn is one in pixels: the coordinates of both axes reach from -1 to 1, whatever the aspect ratio.
             rows = [(cos, sin * self.aspect), (-sin / self.aspect, cos)]
             return torch.stack([torch.stack([a, b, -a * right - b * down], -1) for a, b in rows], -2)
+
+    def _basis(self, place: Tensor) -> Tensor:
+        """The terms of the series at each frame, (B, 1, 2 * frames, frames). ``place`` (B,), normally distributed, says where in the path
+        the clip begins."""
+        time = (torch.arange(self.frames, device=place.device) + 0.5) / self.frames
+        time = (time + torch.special.ndtr(place)[:, None]) / 2
+        order = torch.arange(2 * self.frames, device=place.device)[:, None]
+        return (torch.cos(pi * order * time[:, None]) / (1 + order))[:, None]
 
 
 def cut_out(values: Tensor) -> Tensor:

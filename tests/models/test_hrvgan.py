@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from data.synthetic import make_synthetic
 from generate import GenerateConfig, film_frames
-from models.hrvgan import DownBlock, HRVGANConfig, Paint, UpBlock, build, check_frames
+from models.hrvgan import DownBlock, build
+from models.hrvgan_parts import HRVGANConfig, Paint, UpBlock, check_frames
 from models.shape import ClipShape
 from tests.training.runner import Runner, newest, rows
 from training.restore import load_sampler

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from models.hrvgan import HRVGANConfig, SpriteGenerator, build
+from models.hrvgan import build
+from models.hrvgan_generator import SpriteGenerator
+from models.hrvgan_parts import HRVGANConfig
 from models.shape import ClipShape
 from models.sprites import BLOB, Paths, carry, cut_out
 
@@ -15,7 +17,7 @@ def paths(height: int, width: int, size: float = 0.5, sprites: int = 1, frames: 
     net = Paths(4, sprites, frames, height, width, size)
     for parameter in net.parameters():
         torch.nn.init.zeros_(parameter)
-    bias = net.layers[-1].bias.data.view(sprites, 4, frames)
+    bias = net.layers[-1].bias.data.view(sprites, 4, 2 * frames)
     for name, value in coefficients.items():
         bias[:, ("right", "down", "turn", "large").index(name), 0] = value
     return net(torch.zeros(1, 4))
@@ -57,14 +59,17 @@ def test_turns_go_right_and_sizes_follow_the_logarithm():
     assert extent(carry(picture(8, 8), paths(64, 64, large=10 * math.log(1.5)), 64, 64)[1][0, 0, 0])[2] == pytest.approx(48, abs=1e-3)
 
 
-def test_the_series_in_time_is_a_cosine_series():
+@pytest.mark.parametrize("place", [-1.3, 0.0, 0.4])
+def test_a_clip_is_cut_from_a_cosine_series_twice_as_long_where_the_first_latent_says(place):
     net = Paths(4, 1, 5, 32, 32, 1.0)
     for parameter in net.parameters():
         torch.nn.init.zeros_(parameter)
-    net.layers[-1].bias.data.view(4, 5)[3] = torch.tensor([0.0, 3.0, 0.0, -2.0, 0.0])
-    sizes = net(torch.zeros(1, 4))[0, 0, :, 0, 0]
-    time = (torch.arange(5) + 0.5) / 5
-    assert torch.allclose(sizes.log(), -0.1 * (1.5 * torch.cos(torch.pi * time) - 0.5 * torch.cos(3 * torch.pi * time)), atol=1e-6)
+    net.layers[-1].bias.data.view(4, 10)[3] = torch.tensor([0.0, 3.0, 0.0, -2.0, *[0.0] * 5, 4.0])
+    sizes = net(torch.tensor([[place, 5.0, -5.0, 5.0]]))[0, 0, :, 0, 0]
+    begins = 0.5 + 0.5 * math.erf(place / math.sqrt(2))  # as likely anywhere
+    time = (begins + (torch.arange(5) + 0.5) / 5) / 2
+    series = 1.5 * torch.cos(torch.pi * time) - 0.5 * torch.cos(3 * torch.pi * time) + 0.4 * torch.cos(9 * torch.pi * time)
+    assert torch.allclose(sizes.log(), -0.1 * series, atol=1e-5)
 
 
 def test_a_mask_begins_as_a_soft_disc_and_ends_before_its_window():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from configs.schema import TrainConfig
 from models.dcgan import DCGANConfig
 from models.growth import double, fade, halve, shrink
-from models.hrvgan import HRVGANConfig
+from models.hrvgan_parts import HRVGANConfig
 from tests.training.runner import interrupt, newest, outcome, pictures, rows
 from training import checkpoint
 from training.growth import stage

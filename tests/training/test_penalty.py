@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from configs.schema import TrainConfig
-from models.hrvgan import HRVGANConfig
+from models.hrvgan_parts import HRVGANConfig
 from models.layers import BatchNorm
 from training import penalty as module
 from training.losses import gradient_penalty, lipschitz_penalty, squared_slopes

@@ -1,0 +1,105 @@
+"""HRVGAN's generators: of one film, or of a still background and things that move before it."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from models.dcgan import check_size
+from models.growth import Growing, double, fade
+from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, check_frames, initialise, kernel_span
+from models.shape import ClipShape
+from models.sprites import Paths, carry, cut_out
+
+
+def start_and_blocks(plan: Plan, config: HRVGANConfig, condition: int) -> tuple[nn.Linear, nn.ModuleDict]:
+    """Condition -> the coarsest grid, flat, and the blocks that follow, coarse to fine."""
+    channels = plan.channels(config.g_width, config)
+    return nn.Linear(condition, channels[-1] * plan.grid[0] * plan.grid[1] * plan.grid[2]), \
+        nn.ModuleDict({str(level): UpBlock(channels[level + 1], channels[level], plan.strides[level], plan.spans[level], config, condition)
+                       for level in reversed(range(plan.depth))})
+
+
+class Generator(Growing):
+    """Latents (B, latent_dim) and, where there are several classes, labels (B,) -> clips (B, 3, T, H, W) in [-1, 1], height and width
+    2^level times smaller while it grows."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape):
+        super().__init__()
+        plan, self.takes_labels = Plan(config, shape), shape.classes > 1
+        channels, self.depth = plan.channels(config.g_width, config), plan.depth
+        condition = config.latent_dim
+        if self.takes_labels:
+            self.classes = nn.Embedding(shape.classes, config.class_dim)
+            condition += config.class_dim
+        width = config.g_mapping
+        self.mapping = nn.Sequential(nn.Linear(condition, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2)) \
+            if width else None
+        self.condition_size = condition + width
+        self.grid = (channels[-1], *plan.grid)
+        self.project, self.blocks = start_and_blocks(plan, config, self.condition_size)
+        span = kernel_span(config.kernel_frames, shape.frames)
+        self.to_rgb = nn.ModuleDict({str(level): Paint(channels[level], 3, span, config, self.condition_size)
+                                     for level in range(plan.grow + 1)})
+        initialise(self)
+
+    def condition(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """What the layers are told, (B, condition_size)."""
+        condition = torch.cat([latents, self.classes(labels)], 1) if self.takes_labels else latents
+        return torch.cat([condition, self.mapping(condition)], 1) if self.mapping else condition
+
+    def paint(self, condition: Tensor) -> Tensor:
+        x = self.project(condition).view(-1, *self.grid)
+        low = None
+        for level in range(self.depth - 1, self.level - 1, -1):
+            if level == self.level and self.alpha < 1:
+                low = torch.tanh(self.to_rgb[str(level + 1)](x, condition))
+            x = self.blocks[str(level)](x, condition)
+        made = torch.tanh(self.to_rgb[str(self.level)](x, condition))
+        return made if low is None else fade(double(low), made, self.alpha)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.paint(self.condition(latents, labels))
+
+
+class Sprites(nn.Module):
+    """Conditions (B, condition) -> ``config.sprites`` pictures with masks on their paths, as :func:`models.sprites.carry` takes them."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape, condition: int):
+        super().__init__()
+        # Half the frame's resolution, as a window is about half the frame; the first grid is the same.
+        depth = check_size(shape.height, shape.width, config.depth)
+        halved = depth > 1
+        plan = Plan(replace(config, depth=depth - halved, time_doublings=0), ClipShape(1, shape.height >> halved, shape.width >> halved))
+        channels = plan.channels(config.g_width, config)
+        self.grid = (channels[-1], *plan.grid)
+        self.project, self.blocks = start_and_blocks(plan, config, condition)
+        self.paint = Paint(channels[0], 4 * config.sprites, 1, config, condition)
+        self.paths = Paths(condition, config.sprites, shape.frames, shape.height, shape.width, config.sprite_size)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.project(condition).view(-1, *self.grid)
+        for block in self.blocks.values():
+            x = block(x, condition)
+        return cut_out(self.paint(x, condition).squeeze(2).unflatten(1, (-1, 4))), self.paths(condition)
+
+
+class SpriteGenerator(Generator):
+    """A :class:`Generator` of a still background, with ``config.sprites`` things before it that move as wholes."""
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape):
+        super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
+        self.sprites = Sprites(config, shape, self.condition_size)
+        initialise(self.sprites)
+        check_frames(shape.frames, config.time_doublings, self.depth)  # the critic's rules hold for both
+
+    def streams(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""
+        condition = self.condition(latents, labels)
+        background = self.paint(condition).float()
+        colours, mask = carry(*self.sprites(condition), *background.shape[-2:])
+        return {"film": background * (1 - mask) + colours, "foreground": colours / mask.clamp_min(1e-3), "mask": mask,
+                "background": background.expand_as(colours)}
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.streams(latents, labels)["film"]
