@@ -238,6 +238,8 @@ class TrainConfig:
             if isinstance(value, int) and not isinstance(value, bool):
                 least = 0 if name in getattr(self.model, "may_be_zero", ()) else 1
                 _need(f"model.{name}", value, value >= least, f"at least {least}")
+            elif name.endswith("_size"):
+                _need(f"model.{name}", value, value > 0, "above 0")
             elif name.endswith("_dropout"):
                 _need(f"model.{name}", value, 0 <= value < 1, "at least 0 and below 1")
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.dcgan import check_size
 from models.growth import Growing, double, fade
-from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, check_frames, initialise, kernel_span
+from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, initialise, kernel_span
 from models.shape import ClipShape
 from models.sprites import Paths, carry, cut_out
 
@@ -91,7 +91,6 @@ class SpriteGenerator(Generator):
         super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
         self.sprites = Sprites(config, shape, self.condition_size)
         initialise(self.sprites)
-        check_frames(shape.frames, config.time_doublings, self.depth)  # the critic's rules hold for both
 
     def streams(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""

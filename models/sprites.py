@@ -14,6 +14,12 @@ HIDDEN = 128
 BLOB = 0.55  # radius of a mask before anything is learnt, where its window reaches from -1 to 1
 
 
+def in_float32(x: Tensor) -> torch.autocast:
+    """Where ``x`` lies, nothing is cast to a lower precision: places rounded to bfloat16 would show as jitter."""
+    kind = x.device.type
+    return torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False)
+
+
 class Paths(nn.Module):
     """Conditions (B, condition) -> for each of ``sprites`` and ``frames`` the map from a frame's coordinates to those of the sprite's window,
     (B, sprites, frames, 2, 3) as ``torch.nn.functional.affine_grid`` takes it.
@@ -30,7 +36,7 @@ class Paths(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(condition, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, sprites * 4 * 2 * frames)])
 
     def forward(self, condition: Tensor) -> Tensor:
-        with torch.autocast(condition.device.type, enabled=False):
+        with in_float32(condition):
             x = condition.float()
             for layer in self.layers[:-1]:
                 x = sqrt(2) * F.leaky_relu(layer(x), 0.2)
@@ -71,7 +77,7 @@ def carry(pictures: Tensor, paths: Tensor, height: int, width: int) -> tuple[Ten
     """Sprites (B, N, 4, h, w) of :func:`cut_out` on their paths (B, N, T, 2, 3), later ones in front: colours times mask (B, 3, T, height,
     width) and the mask (B, 1, T, height, width), nothing where no sprite is."""
     batch, sprites, frames = paths.shape[:3]
-    with torch.autocast(pictures.device.type, enabled=False):
+    with in_float32(pictures):
         grid = F.affine_grid(paths.flatten(0, 2), (batch * sprites * frames, 4, height, width), align_corners=False)
         seen = F.grid_sample(pictures.flatten(0, 1).repeat_interleave(frames, 0), grid, align_corners=False)
     seen = seen.view(batch, sprites, frames, 4, height, width).transpose(2, 3)
