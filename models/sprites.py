@@ -21,8 +21,8 @@ def in_float32(x: Tensor) -> torch.autocast:
 
 
 class Paths(nn.Module):
-    """Conditions (B, condition) -> for each of ``sprites`` and ``frames`` the map from a frame's coordinates to those of the sprite's window,
-    (B, sprites, frames, 2, 3) as ``torch.nn.functional.affine_grid`` takes it.
+    """Conditions (B, condition) -> for each of ``sprites`` and ``frames`` the map from a frame's coordinates to those of the sprite's
+    window, (B, sprites, frames, 2, 3) as ``torch.nn.functional.affine_grid`` takes it.
 
     A window is ``size`` times as high and wide as the frame, its middle always within the frame. Place, turn and size follow a cosine
     series in time whose terms get smaller, so that paths begin smooth. A path is twice as long as a clip, which is cut from it at a place
