@@ -49,6 +49,7 @@ class Generator(Growing):
         return torch.cat([condition, self.mapping(condition)], 1) if self.mapping else condition
 
     def paint(self, condition: Tensor) -> Tensor:
+        """Conditions (B, condition_size) -> clips."""
         x = self.project(condition).view(-1, *self.grid)
         low = None
         for level in range(self.depth - 1, self.level - 1, -1):

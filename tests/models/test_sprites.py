@@ -111,6 +111,19 @@ def test_streams_are_a_still_background_and_what_moves_before_it(height, width, 
     assert torch.equal(net.eval()(latents, labels), net.streams(latents, labels)["film"])
 
 
+def test_sprites_lie_where_they_will_lie_while_the_background_grows():
+    torch.manual_seed(0)
+    net = build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=1), ClipShape(4, 32, 48, 1, grow=1))["generator"].eval()
+    latents = torch.randn(2, 5)
+    full = net.streams(latents)["mask"]
+    net.set_growth(1, 1.0)
+    half = net.streams(latents)
+    assert half["film"].shape == (2, 3, 4, 16, 24) and half["background"].shape == (2, 3, 4, 16, 24)
+    assert extent(half["mask"][0, 0, 0])[:2] == pytest.approx([place / 2 for place in extent(full[0, 0, 0])[:2]], abs=0.2)
+    net.set_growth(0, 0.5)
+    assert torch.equal(net.streams(latents)["mask"], full)
+
+
 def test_paths_and_masks_are_float32_under_autocast():
     torch.manual_seed(0)
     net = build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=1), ClipShape(4, 16, 16))["generator"].eval()
