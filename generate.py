@@ -63,6 +63,9 @@ class GenerateConfig:
     """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is what a single film would be."""
     truncation: float = 1.0
     """Scales the latents: below 1 gives more typical, less varied samples."""
+    best_of: int = 1
+    """Draw so many random points for each one of the path and take the one of which the critic is surest that it shows its class:
+    fewer clips of the wrong class, and less variety. For a family whose critic names classes."""
     image: str | None = None
     """What the film begins with, of any size, for a model that predicts; a longer film goes on from its own last frame."""
     streams: bool = False
@@ -84,7 +87,7 @@ class GenerateConfig:
 
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""
-        for name in ("num_frames", "num_videos", "batch_size"):
+        for name in ("num_frames", "num_videos", "batch_size", "best_of"):
             value = getattr(self, name)
             _need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")
         _need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
@@ -151,6 +154,8 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     if "interpolator" in sampler.nets:
         raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; "
                         "give --input FILM and --factor 4, for one")
+    if config.best_of > 1 and not sampler.names_classes:
+        raise UserError(f"--best_of {config.best_of}: {sampler.family} has no critic that names classes; leave it at 1")
     fps = sampler.fps if config.fps is None else config.fps
     check_source(sampler, config.image, config.streams)
     targets = config.targets()
@@ -235,10 +240,10 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
     cells = rows * columns
     sample = partial(panels, sampler) if config.streams else sampler.sample
     period = config.keyframe_seconds * float(fps)
-    paths = [_path(sampler, config, period, film, cell) for cell in range(cells)]
+    labels = class_numbers(sampler, config.label, film * cells, cells)
+    paths = [_path(sampler, config, period, film, cell, labels) for cell in range(cells)]
     length = sampler.config.frames
     starts = range(0, config.num_frames, 1 if config.interpolate else length)
-    labels = class_numbers(sampler, config.label, film * cells, cells)
     clips_at_once = max(1, config.batch_size // cells)
 
     def frames():
@@ -273,8 +278,15 @@ def to_and_fro(frame: int, length: int) -> int:
     return min(part, 2 * length - 2 - part) if length > 1 else 0
 
 
-def _path(sampler: Sampler, config: GenerateConfig, period: float, film: int, cell: int) -> LatentPath | Crossing:
-    latent = lambda seed, index: sampler.latents(1, derive(seed, "film", film, cell), start=index)[0]
+def _path(sampler: Sampler, config: GenerateConfig, period: float, film: int, cell: int,
+          labels: torch.Tensor | None) -> LatentPath | Crossing:
+    def latent(seed: int, index: int) -> torch.Tensor:
+        drawn = sampler.latents(1, derive(seed, "film", film, cell), start=index)
+        if config.best_of == 1:
+            return drawn[0]
+        drawn = torch.cat([drawn, sampler.latents(config.best_of - 1, derive(seed, "candidates", film, cell, index))])
+        return drawn[sampler.surest(drawn[None] * config.truncation, labels[cell:cell + 1])[0]]
+
     if config.interpolate:
         return Crossing(*(latent(seed, 0) for seed in config.seeds()), config.num_frames)
     return LatentPath(config.path, lambda index: latent(config.seed, index), period, config.num_frames)

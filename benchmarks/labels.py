@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.machine import describe
 from benchmarks.pixel_mse import variety
 from data.synthetic import MOTIONS, SHAPES, draw_factors, make_synthetic, render
-from training.restore import load_sampler
+from training.restore import Sampler, load_sampler
 from training.step import to_float
 from utils.errors import UserError, script
 from utils.files import write_json
@@ -99,12 +99,21 @@ def verdicts(judge: nn.Module, clips: Tensor) -> Tensor:
     return torch.cat([judge(part).argmax(1) for part in clips.split(64)])
 
 
-def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seed: int = 0) -> dict:
-    """Train the judge for the classes of a checkpoint, hold it to its own bar, and let it judge ``each`` samples of every class."""
+def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
+    """Candidates (B, N, latent_dim) -> the clips of those that :meth:`training.restore.Sampler.surest` chooses."""
+    chosen = sampler.surest(drawn, asked) if drawn.shape[1] > 1 else torch.zeros(len(drawn), dtype=torch.int64)
+    return sampler.sample(drawn[torch.arange(len(drawn)), chosen], asked).float()
+
+
+def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seed: int = 0, best_of: int = 1) -> dict:
+    """Train the judge for the classes of a checkpoint, hold it to its own bar, and let it judge ``each`` samples of every class, each
+    the one of ``best_of`` that the checkpoint's own critic is surest of."""
     sampler = load_sampler(path, device="cpu")
     config, classes = sampler.config, sampler.classes
     if not sampler.takes_labels:
         raise UserError(f"--checkpoint {path}: its generator takes no labels")
+    if best_of > 1 and not sampler.names_classes:
+        raise UserError(f"--best_of {best_of}: {sampler.family} has no critic that names classes; leave it at 1")
     shape, skip = (config.frames, config.height, config.width), config.frame_skip
     held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT)
     video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON)
@@ -121,8 +130,8 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, s
         raise UserError(f"the judge reaches {accuracy:.1%} on held-out clips, {NEEDED:.0%} are needed; "
                         "give it more --clips or --judge_steps")
     asked = torch.arange(len(classes)).repeat_interleave(each)
-    latents = sampler.latents(len(asked), seed=0)
-    made = torch.cat([sampler.sample(latents[at:at + 16], asked[at:at + 16]).float() for at in range(0, len(asked), 16)])
+    drawn = sampler.latents(len(asked) * best_of, seed=0).unflatten(0, (len(asked), best_of))
+    made = torch.cat([samples_of(sampler, *part) for part in zip(drawn.split(16), asked.split(16))])
     found = verdicts(judge, made)
     table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     table.index_put_((asked, found), torch.ones(len(asked), dtype=torch.int64), accumulate=True)
@@ -141,6 +150,7 @@ def main() -> None:
     options.add_argument("--size", type=int, default=32, help="height and width of the videos")
     options.add_argument("--checkpoint", help="run or checkpoint to judge")
     options.add_argument("--samples", type=int, default=100, help="samples per class")
+    options.add_argument("--best_of", type=int, default=1, help="samples drawn for each one judged: that of which the critic is surest")
     options.add_argument("--clips", type=int, default=300, help="clips per class that the judge learns from")
     options.add_argument("--judge_steps", type=int, default=300, help="steps between looks at the held-out clips")
     options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")
@@ -154,7 +164,7 @@ def main() -> None:
         result = {"command": f"python -m benchmarks.labels {shlex.join(sys.argv[1:])}",
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
-                                     given.judge_seed)}
+                                     given.judge_seed, given.best_of)}
         write_json(Path(given.output), result)
         print(json.dumps(result, indent=2))
 

@@ -2,8 +2,9 @@
 
 As Vondrick et al. 2016 (arXiv 1609.02612, section 4; their extra/stabilize_videos_many.py) did: features matched from frame to
 frame, a homography by RANSAC, accumulated back to the first frame of a stretch, and what no longer lies in the picture filled from the
-frame before. One thing more: while a frame matches the first one itself, that match is used, whose errors do not add up. A stretch
-ends after ``STRETCH`` frames, where matching fails, and where the camera has moved too far: a picture of fillings is none.
+frame before. One thing more: while a frame matches the first one itself and that match agrees with the accumulated one, it is used, as
+its errors do not add up. A stretch ends after ``STRETCH`` frames, where matching fails, and where the camera has moved too far: a
+picture of fillings is none.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 
 RATIO = 0.7  # Lowe's test: a match counts if the second best is that much worse
 FEWEST_MATCHES = 10
-REPROJECTION = 5.0  # pixels by which RANSAC lets a match be off
+REPROJECTION = 5.0  # pixels by which RANSAC lets a match be off, and by which two ways to the first frame may differ
 STRETCH = 64  # frames; theirs had at most 34
 FEATURES = 1000
 LOOKED_AT = 512  # pixels of the longer side: features are found in a copy of at most this size
@@ -36,6 +37,12 @@ def stabilized(pictures: Iterable[Picked], stretch: int = STRETCH) -> Iterator[P
         yield steady, repeats, broken
 
 
+def _apart(one: np.ndarray, other: np.ndarray, height: int, width: int) -> float:
+    """How far from each other two homographies put a picture's corners, at most, in pixels."""
+    corners = np.float64([[[x, y]] for x in (0, width - 1) for y in (0, height - 1)])
+    return float(np.linalg.norm(cv2.perspectiveTransform(corners, one) - cv2.perspectiveTransform(corners, other), axis=-1).max())
+
+
 class Stretch:
     """Frames seen from where the first one, uint8 BGR (H, W, 3), was taken. ``length`` counts them with their repeats."""
 
@@ -47,13 +54,14 @@ class Stretch:
     def warp(self, frame: np.ndarray, repeats: int = 1) -> np.ndarray | None:
         """The next frame, or None where it does not match the one before or shows too little of the first one's view."""
         features = self._features(frame)
-        to_first = self._homography(features, self._first)
-        if to_first is None:
-            to_last = self._homography(features, self._last)
-            if to_last is None:
-                return None
-            to_first = self._to_first @ to_last
+        to_last = self._homography(features, self._last)
+        if to_last is None:
+            return None
+        to_first, direct = self._to_first @ to_last, self._homography(features, self._first)
         height, width = frame.shape[:2]
+        # Far from the first frame a direct match may rest on a few features of a thing that has moved by itself.
+        if direct is not None and _apart(to_first, direct, height, width) < REPROJECTION:
+            to_first = direct
         # The outermost pixels of a warped frame are mixed with nothing.
         covered = cv2.warpPerspective(np.ones((height, width), np.uint8), to_first, (width, height))
         inside = cv2.erode(covered, np.ones((5, 5), np.uint8)).astype(bool)

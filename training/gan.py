@@ -38,6 +38,7 @@ class GANTask:
         self.wants_video = self.takes_image = getattr(generator, "takes_image", False)
         self.has_streams = hasattr(generator, "streams")
         labelled, tells = (hasattr(self.nets["discriminator"], name) for name in ("takes_labels", "judge"))
+        self.names_classes = tells and info.num_classes > 1
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled),
                              ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
                              ("diversity", not self.takes_image)):
@@ -80,6 +81,14 @@ class GANTask:
             return _call(generator, asked, request.labels)
         self._grow(nets)
         return double(_call(generator, asked, request.labels), generator.level)
+
+    def certainty(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
+        """What the discriminator takes to be the probability, as its logarithm, that each of the samples of :meth:`sample` shows its
+        class, (B,). Only where ``names_classes`` is true."""
+        if self.config.grow_from:
+            self._grow(nets)
+        made = _call(nets["generator"], self._asked(request), request.labels)
+        return -F.cross_entropy(nets["discriminator"].judge(made, request.labels)[1].float(), request.labels, reduction="none")
 
     def _grow(self, nets: dict[str, nn.Module]) -> None:
         for net in nets.values():

@@ -30,7 +30,8 @@ class Sampler:
         self._task.step = self.step  # how far its networks have grown
         self.wants_video = self._task.wants_video
         self.takes_labels = any(getattr(net, "takes_labels", False) for net in self._task.nets.values())
-        self.takes_image, self.has_streams = (getattr(self._task, name, False) for name in ("takes_image", "has_streams"))
+        self.takes_image, self.has_streams, self.names_classes = (getattr(self._task, name, False)
+                                                                  for name in ("takes_image", "has_streams", "names_classes"))
         self.latent_dim, self.device, self.dtype = self._task.latent_dim, device, dtype
 
     def latents(self, num: int, seed: int, start: int = 0) -> Tensor:
@@ -42,6 +43,14 @@ class Sampler:
         (B, 3, T, H, W) where the family takes them."""
         with hardware.autocast(self.dtype, self.device):
             return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
+
+    def surest(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Candidates (B, N, latent_dim) -> which of the N the critic is surest shows the class ``labels`` (B,), (B,): rejection by a
+        classifier (Razavi et al. 2019, arXiv 1906.00446). Only with ``names_classes``."""
+        nets, candidates = self._task.nets, latents.shape[1]
+        with hardware.autocast(self.dtype, self.device), samples.evaluating(nets) as device:
+            request = Request(latents.flatten(0, 1), labels.repeat_interleave(candidates)).to(device)
+            return self._task.certainty(nets, request).view(-1, candidates).argmax(1).cpu()
 
     def streams(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> dict[str, Tensor]:
         """What :meth:`sample` would give, as "film", and the parts it is made of by name, (B, 1 or 3, T, H, W).
