@@ -19,7 +19,7 @@ from data.layouts import Source, image_files
 from utils.errors import UserError
 from utils.files import atomic_file, temporary_beside, write_json
 
-FORMAT = 2  # raise it when extraction comes to give other pixels for the same settings
+FORMAT = 3  # raise it when extraction comes to give other pixels for the same settings
 _HEADER_BYTES = 128
 _STALE_SECONDS = 24 * 3600
 
