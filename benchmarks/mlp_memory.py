@@ -5,7 +5,8 @@
 
 Memory is the operating system's: the peak resident size (``ru_maxrss``) of a process ``python train.py`` that makes a few steps, writes a
 checkpoint and ends, and of one that reads it and goes on. Each entry takes one saving away or adds a cost. For the comparison both
-optimisers train the same small pair on the same batches and latents, from the same initial weights.
+optimisers train the same small pair, published in all but its size, on the same batches and latents, from the same initial weights;
+their losses are drawn beside the figures (mlp_memory.png).
 """
 
 import argparse
@@ -43,8 +44,8 @@ MEMORY = {
     "adam_lean, float32, updates after the backward pass": ["--precision", "fp32", *NOT_WHILE_BACKWARD],
     "adam, float32": ["--precision", "fp32", "--optimizer", "adam"],
 }
-SMALL = ["--family", "mlp_gan", "--data", "synthetic:num_videos=8", "--height", "32", "--width", "32", "--batch_size", "32", "--r1", "0.5",
-         "--penalty_every", "4", "--lr", "5e-4", "--beta2", "0.99", "--ema", "0.99", "--model.widths", "[128,256]", "--precision", "fp32"]
+SMALL = ["--config", "configs/faithful/mlp_gan.yaml", "--data", "synthetic:num_videos=8", "--height", "32", "--width", "32",
+         "--model.widths", "[128,256,512]", "--precision", "fp32"]
 COMPARED = 256  # frames on each side of a sliced Wasserstein distance
 
 
@@ -75,7 +76,7 @@ def memory(out: Path, *arguments: str, steps: int = 3) -> dict:
 
 
 def follow(seeds: int, steps: int) -> dict:
-    """Both optimisers on the same small pair, with and without a first moment: loss curves and final distances, means over seeds."""
+    """Both optimisers on the same small pair, with and without a first moment: losses as means over seeds, final distances."""
     found = {}
     for beta1 in ("0", "0.5"):
         for optimizer in ("adam", "adam_lean"):
@@ -87,9 +88,9 @@ def follow(seeds: int, steps: int) -> dict:
             found[f"{optimizer}, beta1 {beta1}"] = {
                 "swd_color": summary([distance for _, distance in ends]),
                 **{f"loss_{name}_last_quarter": summary(values) for name, values in last.items()},
-                **{f"loss_{name}_every_{steps // 10}_steps": [
-                    round(sum(sum(curve[name][at:at + steps // 10]) for curve, _ in ends) / len(ends) / (steps // 10), 3)
-                    for at in range(0, steps, steps // 10)] for name in ("d", "g")}}
+                **{f"loss_{name}_every_{steps // 40}_steps": [
+                    round(sum(sum(curve[name][at:at + steps // 40]) for curve, _ in ends) / len(ends) / (steps // 40), 3)
+                    for at in range(0, steps, steps // 40)] for name in ("d", "g")}}
     return found
 
 
@@ -112,12 +113,28 @@ def train_small(config: TrainConfig, steps: int) -> tuple[dict[str, list[float]]
     return curve, swd(*patches, normalise="real").value
 
 
+def plot(small: dict, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), dpi=100, layout="constrained")
+    for axis, beta1 in zip(figure.subplots(1, 2), ("0.5", "0")):
+        for optimizer, line in (("adam", "-"), ("adam_lean", "--")):
+            for name, colour in (("d", "tab:orange"), ("g", "tab:blue")):
+                (curve,) = [values for key, values in small[f"{optimizer}, beta1 {beta1}"].items() if key.startswith(f"loss_{name}_every")]
+                width = small["steps"] / len(curve)
+                axis.plot([width * (index + 0.5) for index in range(len(curve))], curve, line, color=colour,
+                          label=f"{optimizer}, {'discriminator' if name == 'd' else 'generator'}")
+        axis.set(title=f"beta1 {beta1}", xlabel="step", ylabel=f"loss, mean of {small['seeds']} seeds")
+    axis.legend()
+    figure.savefig(path)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--full", action="store_true", help="measure the 256x256 pair too")
     options.add_argument("--only", choices=["follow", "middle", "full"], help="one part; the others stay as they are in the output")
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--steps", type=int, default=400, help="of the small pair")
+    options.add_argument("--steps", type=int, default=1000, help="of the small pair")
     options.add_argument("--output", default="benchmarks/results/mlp_memory.json")
     given = options.parse_args()
     output = Path(given.output)
@@ -129,6 +146,7 @@ def main() -> None:
         if "follow" in parts:
             result["small_pair"] = {"settings": " ".join(SMALL), "steps": given.steps, "seeds": given.seeds,
                                     **follow(given.seeds, given.steps)}
+            plot(result["small_pair"], output.with_suffix(".png"))
         if "middle" in parts:
             result["middle_pair"] = {"settings": " ".join([*PUBLISHED, *MIDDLE]), **{
                 label: memory(folder / f"middle{index}", *MIDDLE, *more) for index, (label, more) in enumerate(MEMORY.items())}}

@@ -62,12 +62,13 @@ class Stretch:
         # Far from the first frame a direct match may rest on a few features of a thing that has moved by itself.
         if direct is not None and _apart(to_first, direct, height, width) < REPROJECTION:
             to_first = direct
-        # The outermost pixels of a warped frame are mixed with nothing.
+        # Two pixels less than what is covered: the outermost ones are mixed with what lies beyond them.
         covered = cv2.warpPerspective(np.ones((height, width), np.uint8), to_first, (width, height))
         inside = cv2.erode(covered, np.ones((5, 5), np.uint8)).astype(bool)
         if inside.mean() < LEAST_VISIBLE:
             return None
-        warped = cv2.warpPerspective(frame, to_first, (width, height), flags=cv2.INTER_LINEAR)
+        # Replicated, as the outermost pixels would else be mixed with black.
+        warped = cv2.warpPerspective(frame, to_first, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         self._shown = np.where(inside[..., None], warped, self._shown)
         self._last, self._to_first = features, to_first / to_first[2, 2]
         self.length += repeats

@@ -116,6 +116,13 @@ def test_holes_are_filled_from_the_frame_before():
     assert all(np.abs(frame[8:-8, 8:].astype(int) - frames[0][8:-8, 8:]).mean() < 3 for frame in out)
 
 
+def test_edges_are_not_darkened_by_what_lies_outside():
+    frames = film([np.array([[1, 0, 64 + x], [0, 1, 48 + x], [0, 0, 1.0]]) for x in (0, 0.4, -0.4, 0.3)], scene())
+    out, breaks = steady(frames)
+    edges = lambda frame: np.concatenate([frame[0], frame[-1], frame[:, 0], frame[:, -1]]).astype(int)
+    assert not breaks and all(np.abs(edges(frame) - edges(frames[0])).mean() < 8 for frame in out)
+
+
 def test_stretches_end_at_their_length_at_cuts_and_at_gaps():
     one, two = film(shake(12, 0, 1.5), scene(0)), film(shake(8, 1, 1.5), scene(1))
     assert steady(one + two)[1] == [12]
