@@ -40,6 +40,11 @@ class KeyframeTask:
         self.phases = [Phase(name, self.nets[net], make_optimizer(config, self.nets[net], config.lr))
                        for name, net in (("ae", "autoencoder"), ("flow", "interpolator")) if model.learns in ("both", net)]
 
+    def get_ready(self) -> None:
+        """Read the files that the losses of its phases need; samples need none."""
+        for phase in self.phases:
+            self._loss[phase.name].load()
+
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"ae": keyframes against themselves. "flow": a frame between against the real one. With every term of the loss, and the
         PSNR in dB over the batch."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.vgg import perceptual
+from training.vgg import Perceptual
 from utils.errors import UserError
 
 _LAPLACIAN_LEVELS = 5
@@ -79,7 +79,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class PixelLoss:
     """Several losses by name with their weights, as ``flag`` of the command line gives them in ``text``.
 
-    ``vgg_weights`` is a file for "perceptual", which compares features of a trained network and therefore needs one.
+    ``vgg_weights`` is a file for "perceptual", which compares features of a trained network and therefore needs one. Names and weights
+    are checked at once; the file is read by :meth:`load` or the first call.
     """
 
     def __init__(self, text: str, flag: str, vgg_weights: str | None, device: torch.device):
@@ -89,8 +90,14 @@ class PixelLoss:
             if name not in LOSSES and name != "perceptual":
                 raise UserError(f"{flag} {text}: {name!r} is not one of {', '.join(LOSSES)}, perceptual; "
                                 "write for example l1:1,census:0.5")
-            function = perceptual(vgg_weights, device) if name == "perceptual" else LOSSES[name]
+            function = Perceptual(vgg_weights, device) if name == "perceptual" else LOSSES[name]
             self.terms[name] = _weight(weight, flag, text), function
+
+    def load(self) -> None:
+        """Read what the losses need from files. UserError if one cannot be used."""
+        for _, function in self.terms.values():
+            if isinstance(function, Perceptual):
+                function.load()
 
     def __call__(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) in [-1, 1] each -> every term by name, and their weighted sum "loss"; float32 also under autocast."""

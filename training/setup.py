@@ -48,7 +48,9 @@ def prepare(config: TrainConfig) -> Setup:
         raise UserError(f"--accumulate {config.accumulate} does not divide the {share.stop - share.start} clips that each of the "
                         f"{distributed.world_size()} processes gets of --batch_size {config.batch_size}")
     with torch.device("meta"):  # a size that does not fit is told before the videos are read
-        build_task(config, DataInfo(), torch.device("meta"))
+        task = build_task(config, DataInfo(), torch.device("meta"))
+    if hasattr(task, "get_ready"):
+        task.get_ready()
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(clip_distance, dataset),
                     partial(principal_components, dataset))

@@ -5,7 +5,6 @@ convolution, written out here: torchvision's wheel does not load beside a CPU-on
 Weights come from a file of the user's, in safetensors: theirs are pickles, which may hold code.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -35,23 +34,30 @@ def vgg16() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def perceptual(weights: str | None, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+class Perceptual:
     """The mean absolute difference of features, averaged over three layers (after Johnson et al. 2016, arXiv 1603.08155, eq. 2),
-    as a function of two float32 (B, 3, H, W) with pixels in [0, 1] and sides of at least 4. UserError if ``weights`` cannot be
-    used."""
-    net = vgg16()
-    _load(net, weights)
-    net.to(device).eval().requires_grad_(False)
+    of two float32 (B, 3, H, W) with pixels in [0, 1] and sides of at least 4. ``weights`` is read by :meth:`load` or the first call,
+    not before: a trained network is sampled from without it. UserError if it cannot be used."""
 
-    def loss(made: Tensor, real: Tensor) -> Tensor:
+    def __init__(self, weights: str | None, device: torch.device):
+        if not weights:
+            raise UserError(f"--model.vgg_weights: the perceptual loss needs a file of VGG16 weights; {_CONVERT}")
+        self._weights, self._device, self._net = weights, device, None
+
+    def load(self) -> None:
+        """Read the weights, unless that is done."""
+        if self._net is None:
+            self._net = _loaded(self._weights).to(self._device).eval().requires_grad_(False)
+
+    def __call__(self, made: Tensor, real: Tensor) -> Tensor:
+        self.load()
         total = 0.0
         a, b = (_normalised(picture) for picture in (made, real))
-        for index, layer in enumerate(net):
+        for index, layer in enumerate(self._net):
             a, b = layer(a), layer(b)
             if index in _COMPARED:
                 total = total + (a - b).abs().mean() / len(_COMPARED)
         return total
-    return loss
 
 
 def _normalised(picture: Tensor) -> Tensor:
@@ -59,16 +65,17 @@ def _normalised(picture: Tensor) -> Tensor:
     return (picture - mean) / deviation
 
 
-def _load(net: nn.Sequential, weights: str | None) -> None:
-    if not weights:
-        raise UserError(f"--model.vgg_weights: the perceptual loss needs a file of VGG16 weights; {_CONVERT}")
+def _loaded(weights: str) -> nn.Sequential:
     if not Path(weights).is_file():
         raise UserError(f"--model.vgg_weights {weights}: there is no such file; {_CONVERT}")
     try:
         tensors = {name.removeprefix("features."): value for name, value in load_file(weights).items()}
     except (OSError, SafetensorError) as error:
         raise UserError(f"--model.vgg_weights {weights}: not a safetensors file ({error}); {_CONVERT}") from None
+    with torch.device("meta"):  # so that none of the first step's random numbers is drawn for weights that are replaced
+        net = vgg16()
     own = net.state_dict()
     if any(name not in tensors or tensors[name].shape != value.shape for name, value in own.items()):
         raise UserError(f"--model.vgg_weights {weights}: holds no weights of VGG16; {_CONVERT}")
-    net.load_state_dict({name: tensors[name] for name in own})
+    net.load_state_dict({name: tensors[name].to(torch.float32, copy=True) for name in own}, assign=True)
+    return net

@@ -144,11 +144,18 @@ def test_perceptual_against_layers_called_one_by_one(weights):
                                expected, rtol=1e-4, atol=1e-6)
 
 
+def test_weights_are_read_without_drawing_random_numbers(weights):
+    """It happens in the first step that a process makes, whichever that is."""
+    before = torch.get_rng_state()
+    PixelLoss("perceptual", "--x", str(weights), CPU).load()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_missing_or_wrong_weights_are_one_clear_line(tmp_path):
     (tmp_path / "text.safetensors").write_text("weights")
     save_file({"features.0.weight": torch.zeros(4)}, tmp_path / "other.safetensors")
     for path, said in ((None, "needs a file"), (tmp_path / "none", "no such file"), (tmp_path / "text.safetensors", "not a safetensors"),
                        (tmp_path / "other.safetensors", "no weights of VGG16")):
         with pytest.raises(UserError, match="--model.vgg_weights") as caught:
-            PixelLoss("perceptual:1", "--x", path and str(path), CPU)
+            PixelLoss("perceptual:1", "--x", path and str(path), CPU).load()
         assert said in str(caught.value) and "torchvision.models.vgg16" in str(caught.value)
