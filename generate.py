@@ -5,19 +5,18 @@
 """
 
 import json
-import re
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 from configs.cli import parse
+from configs.generate import GenerateConfig
 from metrics.film import FilmScore
 from training.films import check_source, load_image, panels, predictions
 from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
@@ -25,114 +24,10 @@ from training.restore import Sampler, load_sampler
 from utils import images
 from utils.errors import UserError, script
 from utils.files import write_json
-from utils.latent_paths import Crossing, LatentPath, PathKind
+from utils.latent_paths import Crossing, LatentPath
 from utils.progress import Progress
 from utils.seeds import derive
 from utils.video import VideoWriter, check_target
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "fp32", "bf16"]
-
-
-@dataclass
-class GenerateConfig:
-    """Which film to make. The same settings give the same film, byte for byte."""
-
-    checkpoint: str = "runs/default"
-    """Run directory, or one of its checkpoints/step_* folders."""
-    output: str = "output.mp4"
-    """The film: .mp4 or .avi (H.264), .gif, or .png (one frame: that file; more: a folder named without .png)."""
-    num_frames: int = 300
-    """Length of each film in frames."""
-    fps: float | None = None
-    """Frames per second; the rate of the training frames if not given."""
-    seed: int = 0
-    """Another seed, another film."""
-    path: PathKind = "slerp"
-    """Way through latent space: arcs between random points, a smooth random walk, or a closed walk."""
-    interpolate: str | None = None
-    """Seeds A:B: one arc from the first latent of the film with --seed A to that with --seed B, instead of `path` and `seed`. A generator
-    of clips plays its clip forwards and backwards meanwhile, each frame from the latent of its own moment."""
-    label: str | None = None
-    """Class to show, of a family that knows classes; without it, cells of the grid (and films) take turns through the classes."""
-    keyframe_seconds: float = 2.0
-    """Time from one random point of the path to the next: shorter moves faster."""
-    grid: str = "1x1"
-    """ROWSxCOLUMNS of different samples in one film."""
-    num_videos: int = 1
-    """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is what a single film would be."""
-    truncation: float = 1.0
-    """Scales the latents: below 1 gives more typical, less varied samples."""
-    best_of: int = 1
-    """Draw so many random points for each one of the path and take the one of which the critic is surest that it shows its class:
-    fewer clips of the wrong class, and less variety. For a family whose critic names classes."""
-    image: str | None = None
-    """What the film begins with, of any size, for a model that predicts; a longer film goes on from its own last frame."""
-    streams: bool = False
-    """Show background, foreground, mask and film side by side, for a model made of two streams."""
-    crf: int = 18
-    """Quality of H.264, from 0 (lossless) to 51 (worst)."""
-    batch_size: int = 16
-    """Samples computed at a time."""
-    device: Device = "auto"
-    """auto takes CUDA, then MPS, then the CPU."""
-    precision: Precision = "auto"
-    """auto takes bf16 where the hardware computes in it."""
-    input: str | None = None
-    """A film to remake, for a model of the family keyframes: with `factor` or `keyframe_interval`."""
-    factor: int | None = None
-    """Make this many times as many frames of `input`, and play as many times faster, unless `fps` is given."""
-    keyframe_interval: int | None = None
-    """Keep every so-manieth frame of `input` as the autoencoder's code and make all others; what was lost is measured."""
-
-    def check(self) -> "GenerateConfig":
-        """Raises UserError naming the flag. Returns itself."""
-        for name in ("num_frames", "num_videos", "batch_size", "best_of"):
-            value = getattr(self, name)
-            _need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")
-        _need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-        for name in ("keyframe_seconds", "truncation"):
-            value = getattr(self, name)
-            _need(name, value, isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0")
-        for name, kind in (("path", PathKind), ("device", Device), ("precision", Precision)):
-            value, accepted = getattr(self, name), get_args(kind)
-            _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
-        rows, columns = self.rows_columns()
-        self.seeds()
-        for name, least in (("factor", 2), ("keyframe_interval", 1)):
-            value = getattr(self, name)
-            _need(name, value, value is None or _is_whole(value) and value >= least, f"a whole number, at least {least}")
-        asked = (self.factor is not None) + (self.keyframe_interval is not None)
-        if asked != (self.input is not None):
-            raise UserError("--input goes with one of --factor, for more frames, and --keyframe_interval, to keep fewer")
-        if self.input is not None and self.num_videos > 1:
-            raise UserError(f"--num_videos {self.num_videos}: a film is remade in one way only; leave it at 1")
-        if self.image is not None and (rows * columns > 1 or self.num_videos > 1):
-            name, value = ("num_videos", self.num_videos) if self.num_videos > 1 else ("grid", self.grid)
-            raise UserError(f"--{name} {value}: an image has one predicted future; with --image leave it at its default")
-        check_target(self.output, 24 if self.fps is None else self.fps, self.crf)
-        return self
-
-    def rows_columns(self) -> tuple[int, int]:
-        """``grid`` as numbers."""
-        match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", str(self.grid))
-        _need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4")
-        return int(match[1]), int(match[2])
-
-    def seeds(self) -> list[int]:
-        """``interpolate`` as numbers; the film's own seed if it is not given."""
-        if self.interpolate is None:
-            return [self.seed]
-        match = re.fullmatch(r"(\d+):(\d+)", str(self.interpolate))
-        _need("interpolate", self.interpolate, match is not None and max(map(int, match.groups())) < 2**63, "two seeds A:B, for one 3:14")
-        return [int(match[1]), int(match[2])]
-
-    def targets(self) -> list[Path]:
-        """The path of each film."""
-        output = Path(self.output)
-        if self.num_videos == 1:
-            return [output]
-        return [output.with_name(f"{output.stem}_{video:03d}{output.suffix}") for video in range(self.num_videos)]
 
 
 def generate_video(num_frames: int = 300, fps: float | None = None, output_file: str | Path = "output.mp4",
@@ -297,15 +192,6 @@ def _pictures(samples: torch.Tensor, config: GenerateConfig) -> np.ndarray:
     if not torch.isfinite(samples).all():
         raise UserError(f"--checkpoint {config.checkpoint}: its samples are not finite; take an earlier one")
     return images.to_uint8(samples)
-
-
-def _is_whole(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _need(name: str, value, good: bool, what: str) -> None:
-    if not good:
-        raise UserError(f"--{name} {value}: must be {what}")
 
 
 def main() -> None:

@@ -62,12 +62,12 @@ def test_recipe_trains_resumes_exactly_generates_and_evaluates(recipe, data, run
     interrupt(runner.start("--out", broken, settings=given), broken, after=STEPS // 2)
     runner.train("--out", broken, settings=given)
     assert outcome(broken) == outcome(straight)
-    asked = {}
+    asked = {"num_frames": 20}
     if family(recipe) == "keyframes":  # makes films from films
         asked = {"input": str(write_film(tmp_path / "source.mp4", moving(10))), "factor": 2}
     elif family(recipe) == "vgan_conditional":
-        asked = {"image": str(straight / "reals.png")}
-    film = generate_video(20, 12, tmp_path / "film.mp4", straight, **asked)
+        asked["image"] = str(straight / "reals.png")
+    film = generate_video(fps=12, output_file=tmp_path / "film.mp4", model_path=straight, **asked)
     with av.open(str(film)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 20
     result = evaluated(straight, tmp_path / "report")
