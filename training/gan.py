@@ -1,5 +1,6 @@
 """The task of every adversarial family: a discriminator phase, a generator phase, the options between them."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz
 from training.optimizers import make_optimizer
 from training.penalty import CompiledSlopes
 from training.task import Batch, DataInfo, Noise, Phase, Request
+from utils import distributed
 from utils.errors import UserError
 
 
@@ -66,6 +68,13 @@ class GANTask:
             self.phases.reverse()
         self._shared: dict[int, Tensor] = {}
         self._compiled = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty else None
+
+    def get_ready(self) -> None:
+        """Warns where a penalty means little."""
+        mixes = any(isinstance(layer, BatchNorm) for layer in self.nets["discriminator"].modules())
+        if self.config.loss == "wgan_gp" and mixes and distributed.is_main():
+            print("warning: --loss wgan_gp: its penalty is on each clip by itself, and with batch normalisation a verdict depends on the "
+                  "whole batch (Gulrajani et al. 2017, section 4); take --model.d_norm group, or none", file=sys.stderr, flush=True)
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""

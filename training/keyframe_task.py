@@ -1,5 +1,7 @@
 """The task of keyframes: an autoencoder for some frames, an interpolator for those between, each with a phase of its own."""
 
+from dataclasses import fields
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from utils.errors import UserError
 _REPEAT = 1 / 30
 _LEVEL = 2 / 255
 _REPEATS_WEIGHT = 0.1
+# Settings that ask something of a discriminator, or of a generator trained against one. Without `share_fakes` nothing is asked for.
+_ADVERSARIAL = ("lr_d", "loss", "gp", "clip_weights", "d_repeats", "g_every", "compile_penalty", "grow_from", "grow_steps", "grow_fade",
+                "r1", "r2", "penalty_every", "pixel_mse", "first_frame_l1", "wrong_labels", "class_ce", "class_ce_d", "class_ce_steps",
+                "diversity", "mask_l1", "augment", "augment_p")
 
 
 class KeyframeTask:
@@ -41,7 +47,13 @@ class KeyframeTask:
                        for name, net in (("ae", "autoencoder"), ("flow", "interpolator")) if model.learns in ("both", net)]
 
     def get_ready(self) -> None:
-        """Read the files that the losses of its phases need; samples need none."""
+        """UserError for settings that nothing here could apply; reads the files that the losses of its phases need. Neither is any
+        concern of a checkpoint that is there."""
+        defaults = {item.name: item.default for item in fields(self.config)}
+        vain = [f"--{name} {getattr(self.config, name)}" for name in _ADVERSARIAL if getattr(self.config, name) != defaults[name]]
+        if vain:
+            raise UserError(f"{', '.join(vain)}: {self.config.family} trains against no discriminator and has nothing that "
+                            f"{'it' if len(vain) == 1 else 'they'} could apply to; leave {'it' if len(vain) == 1 else 'them'} out")
         for phase in self.phases:
             self._loss[phase.name].load()
 

@@ -200,3 +200,10 @@ def test_clipped_weights_stay_within_their_bounds(runner, tmp_path):
     bounds = {part: max(float(value.abs().max()) for name, value in tensors.items() if name.startswith(part))
               for part in ("discriminator", "generator")}
     assert bounds["discriminator"] == pytest.approx(0.01) and bounds["generator"] > 0.1
+
+
+@pytest.mark.parametrize("norm, loss, warned", [("batch", "wgan_gp", 1), ("group", "wgan_gp", 0), ("batch", "wgan", 0)])
+def test_a_penalty_on_clips_that_a_batch_mixes_is_warned_of_once(runner, tmp_path, norm, loss, warned):
+    run = runner.train("--out", tmp_path / "run", "--steps", "1", "--loss", loss, "--model.d_norm", norm)
+    lines = [line for line in run.stderr.splitlines() if line.startswith("warning: --loss wgan_gp: ")]
+    assert len(lines) == warned and all("--model.d_norm group" in line for line in lines)

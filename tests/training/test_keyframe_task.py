@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from configs.cli import parse
 from configs.schema import TrainConfig, differences
 from data.synthetic import draw_factors, render
 from models.keyframes import Autoencoder, KeyframesConfig
+from tests.conftest import ROOT
 from tests.training.runner import QUICK, interrupt, newest, outcome, rows
 from training.keyframe_task import KeyframeTask, cropped, mirrored, repeats, stretches
+from training.registry import MODELS
 from training.restore import load_sampler
 from training.task import Batch, DataInfo, Noise, Request
 from utils.errors import UserError
@@ -158,6 +161,34 @@ def test_mistakes_are_named(settings, named):
     wrong.frames = settings.get("frames", 4)
     with pytest.raises(UserError, match=named):
         KeyframeTask(wrong, DataInfo(), CPU)
+
+
+VAIN = {"lr_d": 1e-4, "loss": "wgan_gp", "gp": 1.0, "clip_weights": 0.01, "d_repeats": 2, "g_every": 2, "compile_penalty": True,
+        "grow_from": 2, "grow_steps": 5, "grow_fade": 0.2, "r1": 5.0, "r2": 5.0, "penalty_every": 2, "pixel_mse": 1.0,
+        "first_frame_l1": 1.0, "wrong_labels": 0.5, "class_ce": 1.0, "class_ce_d": 1.0, "class_ce_steps": 5, "diversity": 1.0,
+        "mask_l1": 1.0, "augment": "color", "augment_p": 0.5}
+
+
+@pytest.mark.parametrize("name", VAIN)
+def test_what_only_a_discriminator_could_use_is_refused_in_training(name):
+    asked = config()
+    setattr(asked, name, VAIN[name])
+    task = KeyframeTask(asked, DataInfo(), CPU)  # a checkpoint that has it can be sampled from
+    with pytest.raises(UserError, match=f"^--{name} {VAIN[name]}: keyframes trains against no discriminator .* leave it out$"):
+        task.get_ready()
+
+
+@pytest.mark.parametrize("recipe", ["keyframes.yaml", "faithful/keyframes.yaml"])
+def test_recipes_ask_for_nothing_in_vain(recipe):
+    asked = parse(TrainConfig, ["--config", f"{ROOT}/configs/{recipe}"], models=MODELS)
+    KeyframeTask(asked, DataInfo(), torch.device("meta")).get_ready()
+
+
+def test_flags_in_vain_are_one_line_before_anything_is_done(runner, tmp_path):
+    run = runner.train("--out", tmp_path / "run", "--r1", "5", "--loss", "wgan_gp", "--augment", "color", "--grow_from", "2",
+                       settings=COMMAND, expect=2)
+    assert run.stderr.startswith("error: --loss wgan_gp, --grow_from 2, --r1 5.0, --augment color: keyframes trains against no")
+    assert run.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 COMMAND = [*QUICK, "--family", "keyframes", "--height", "32", "--width", "32", "--warmup", "0",
