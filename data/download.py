@@ -41,7 +41,7 @@ class DownloadConfig:
     backend: Literal["yt-dlp", "pytube", "direct"] = "yt-dlp"
     """Who reads web pages; direct: nobody, every URL is a video file. Video files are always fetched directly."""
     max_videos: int = 20
-    """Stop when so many are there."""
+    """Stop when so many of those asked for are there, fetched now or by an earlier command; what else lies in `out` does not count."""
     max_duration: float = 600.0
     """Seconds; longer videos are left out."""
     max_size: int | str = "500MB"
