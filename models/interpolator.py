@@ -40,7 +40,8 @@ class Interpolator(nn.Module):
     def forward(self, first: Tensor, second: Tensor, time: Tensor) -> Tensor:
         """``first``, ``second`` (B, 3, H, W) in [-1, 1], ``time`` (B,) in [0, 1] -> (B, 3, H, W), float32.
 
-        Exactly ``first`` at time 0 and ``second`` at time 1; where both agree, exactly what they show.
+        ``first`` at time 0 and ``second`` at time 1, and where both agree all around, what they show: to rounding, far less than one
+        of 256 levels.
         """
         return self.parts(first, second, time)["frame"]
 
