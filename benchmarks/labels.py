@@ -15,6 +15,7 @@ import json
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,29 @@ def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, seed
 
 
 @torch.no_grad()
-def verdicts(judge: nn.Module, clips: Tensor) -> Tensor:
-    """Float clips (N, 3, T, H, W) in [-1, 1] -> the class each is taken for, (N,)."""
+def probabilities(judge: nn.Module, clips: Tensor) -> Tensor:
+    """Float clips (N, 3, T, H, W) in [-1, 1] -> what the judge gives each class, (N, classes)."""
     judge.eval()
-    return torch.cat([judge(part).argmax(1) for part in clips.split(64)])
+    return torch.cat([judge(part).softmax(1) for part in clips.split(64)])
+
+
+def right(given: Tensor, label: Tensor) -> float:
+    """The share of clips whose likeliest class, by (N, classes), is ``label`` (N,)."""
+    return (given.argmax(1) == label).float().mean().item()
+
+
+def taught_judge(seed: int, video: Tensor, label: Tensor, held: Tensor, held_label: Tensor, steps: int, tries: int) -> nn.Module:
+    """A judge that is right on ``NEEDED`` of the held-out clips. UserError if it does not get there."""
+    torch.manual_seed(derive(seed, "judge"))
+    judge = make_judge(int(label.max()) + 1)
+    for attempt in range(1, tries + 1):
+        judge.train()
+        train_judge(judge, video, label, steps, seed)
+        accuracy = right(probabilities(judge, held), held_label)
+        print(f"judge {seed}: {accuracy:.1%} of {len(held)} held-out clips after {attempt * steps} steps", flush=True)
+        if accuracy >= NEEDED:
+            return judge
+    raise UserError(f"the judge reaches {accuracy:.1%} on held-out clips, {NEEDED:.0%} are needed; give it more --clips or --judge_steps")
 
 
 def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
@@ -105,9 +125,12 @@ def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
     return sampler.sample(drawn[torch.arange(len(drawn)), chosen], asked).float()
 
 
-def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seed: int = 0, best_of: int = 1) -> dict:
-    """Train the judge for the classes of a checkpoint, hold it to its own bar, and let it judge ``each`` samples of every class, each
-    the one of ``best_of`` that the checkpoint's own critic is surest of."""
+def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seeds: Sequence[int] = (0,), best_of: int = 1) -> dict:
+    """Train judges from the starts ``seeds`` for the classes of a checkpoint, hold each to its own bar, and let them judge ``each``
+    samples of every class, each sample the one of ``best_of`` that the checkpoint's own critic is surest of.
+
+    Every judge's account, and that of all together, who give a clip the class of the largest mean probability.
+    """
     sampler = load_sampler(path, device="cpu")
     config, classes = sampler.config, sampler.classes
     if not sampler.takes_labels:
@@ -116,29 +139,23 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, s
         raise UserError(f"--best_of {best_of}: {sampler.family} has no critic that names classes; leave it at 1")
     shape, skip = (config.frames, config.height, config.width), config.frame_skip
     held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT)
+    held = to_float(held, torch.device("cpu"))
     video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON)
-    torch.manual_seed(derive(seed, "judge"))
-    judge = make_judge(len(classes))
-    for attempt in range(1, tries + 1):
-        judge.train()
-        train_judge(judge, video, label, steps, seed)
-        accuracy = (verdicts(judge, to_float(held, torch.device("cpu"))) == held_label).float().mean().item()
-        print(f"judge: {accuracy:.1%} of {len(held)} held-out clips after {attempt * steps} steps", flush=True)
-        if accuracy >= NEEDED:
-            break
-    else:
-        raise UserError(f"the judge reaches {accuracy:.1%} on held-out clips, {NEEDED:.0%} are needed; "
-                        "give it more --clips or --judge_steps")
+    judges = [taught_judge(seed, video, label, held, held_label, steps, tries) for seed in seeds]
     asked = torch.arange(len(classes)).repeat_interleave(each)
     drawn = sampler.latents(len(asked) * best_of, seed=0).unflatten(0, (len(asked), best_of))
     made = torch.cat([samples_of(sampler, *part) for part in zip(drawn.split(16), asked.split(16))])
-    found = verdicts(judge, made)
+    accounts = {side: [probabilities(judge, shown) for judge in judges] for side, shown in (("held", held), ("made", made))}
+    together = {side: sum(given) / len(given) for side, given in accounts.items()}
+    found = together["made"].argmax(1)
     table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     table.index_put_((asked, found), torch.ones(len(asked), dtype=torch.int64), accumulate=True)
-    return {"step": sampler.step, "classes": classes, "judge_held_out": accuracy, "judge_needed": NEEDED, "samples_per_class": each,
-            "asked_by_found": table.tolist(), "per_class": (table.diagonal() / each).tolist(),
-            "accuracy": (found == asked).float().mean().item(), "bar": BAR,
-            "variety": variety(made, asked) / variety(to_float(held, torch.device("cpu")), held_label)}
+    return {"step": sampler.step, "classes": classes, "judge_held_out": right(together["held"], held_label), "judge_needed": NEEDED,
+            "samples_per_class": each, "best_of": best_of, "asked_by_found": table.tolist(),
+            "per_class": (table.diagonal() / each).tolist(), "accuracy": right(together["made"], asked), "bar": BAR,
+            "judges": [{"seed": seed, "held_out": right(real, held_label), "accuracy": right(fake, asked)}
+                       for seed, real, fake in zip(seeds, accounts["held"], accounts["made"])],
+            "variety": variety(made, asked) / variety(held, held_label)}
 
 
 def main() -> None:
@@ -154,7 +171,8 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=300, help="clips per class that the judge learns from")
     options.add_argument("--judge_steps", type=int, default=300, help="steps between looks at the held-out clips")
     options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")
-    options.add_argument("--judge_seed", type=int, default=0, help="judges from other starts show how far a verdict is to be trusted")
+    options.add_argument("--judge_seeds", type=int, nargs="+", default=[0],
+                         help="judges from several starts judge together, and show how far a verdict is to be trusted")
     options.add_argument("--output", default="benchmarks/results/labels.json")
     given = options.parse_args()
     if given.videos:
@@ -164,7 +182,7 @@ def main() -> None:
         result = {"command": f"python -m benchmarks.labels {shlex.join(sys.argv[1:])}",
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
-                                     given.judge_seed, given.best_of)}
+                                     given.judge_seeds, given.best_of)}
         write_json(Path(given.output), result)
         print(json.dumps(result, indent=2))
 

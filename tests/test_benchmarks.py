@@ -42,3 +42,18 @@ def test_recipes_tell_drift_from_tremor():
     assert recipes.settled(trembling) == pytest.approx(345 / 342) and recipes.of_points(trembling) == ["ends worse at 60"]
     assert recipes.settled(drifting) == 1.3 and recipes.of_points(drifting) == ["evaluations worsen at 50", "ends worse at 60"]
     assert recipes.settled(points(3, 1)) == 1 and recipes.of_points(points(3, 1)) == []
+
+
+def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch):
+    from benchmarks import labels
+
+    runner.train("--family", "hrvgan", "--height", 16, "--width", 16, "--frames", 4, "--model.g_width", 4, "--model.d_width", 4,
+                 "--model.max_width", 8, "--batch_size", 4, "--precision", "fp32", "--steps", 2, "--out", tmp_path / "run")
+    monkeypatch.setattr(labels, "NEEDED", 0.0)  # judges that have learnt nothing will do
+    judged = lambda **options: labels.judge_checkpoint(str(tmp_path / "run"), 5, clips=2, steps=2, tries=1, **options)
+    both, first, second, chosen = judged(seeds=(0, 1)), judged(seeds=(0,)), judged(seeds=(1,)), judged(best_of=3)
+    assert both["judges"] == first["judges"] + second["judges"] and both["judges"][0]["held_out"] == first["judge_held_out"]
+    for result in (both, first, chosen):
+        assert [sum(row) for row in result["asked_by_found"]] == [5] * len(result["classes"])
+        assert sum(result["per_class"]) / len(result["classes"]) == pytest.approx(result["accuracy"])
+    assert chosen["best_of"] == 3 and chosen["variety"] != first["variety"] == both["variety"]
