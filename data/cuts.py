@@ -1,8 +1,9 @@
 """Hard scene cuts: places that a clip must not cross.
 
 Deliberately reluctant: a missed cut costs a few odd clips, while false ones take good clips away from every video with
-quick motion. A cut must be a change of layout and of colours that is large in itself and much larger than all changes around
-it. So a flash, which goes as it came, is none.
+quick motion. A cut must be much larger than the changes around it, and either change layout and colours of the whole picture
+much, or leave no likeness between the two frames where the picture changes at all. So a flash, which goes as it came, is none,
+and neither is a caption.
 """
 
 from collections import deque
@@ -13,9 +14,16 @@ import numpy as np
 
 _SIDE = 16  # frames are compared as 16x16 averages: noise and small motion vanish
 _BINS = 8  # of each channel's histogram, which motion inside the frame hardly touches
-_LAYOUT, _COLOURS = 0.07, 0.12  # share of the full range, and of the pixels, below which nothing counts as a cut
-_OUTSTANDING = 2.5  # a cut is this many times the largest change around it
+_LAYOUT, _COLOURS = 0.07, 0.12  # share of the full range, and of the pixels: a change of both by more is large in itself
+_OUTSTANDING = 2.5  # a cut is this many times the changes around it
 _NEIGHBOURS = 4
+_ACTIVE_LAYOUT = 0.06  # share of the full range, over the cells that change at all: a scene gives way to another
+_EXTENT = 0.3  # of the picture, which such a cut changes at least: captions and passers-by stay below
+_STILL, _DARK = 6, 24  # levels of 255: a cell that moves by no more stands still; rows and columns no brighter are bars
+# Unlikeness of the two frames (see :func:`_unlike`) that tells a cut from motion. More is asked where changes as large are near:
+# these are short shots, or quick motion in drawings on twos.
+_UNLIKE_ALONE, _UNLIKE_CROWDED = 0.6, 0.7
+_CONTRAST = 0.04  # standard deviation, share of the full range: less is no scene but a flash or a moment of black
 _BLOCK = 1024
 
 
@@ -32,11 +40,53 @@ def find_cuts(thumbnails: np.ndarray) -> list[int]:
     layout, colours = np.concatenate(blocks, axis=1)
     change = layout + colours
     cuts = []
-    for place in np.flatnonzero((layout > _LAYOUT) & (colours > _COLOURS)):
+    for place in np.flatnonzero(_stands_out(change)):
         around = np.concatenate([change[max(0, place - _NEIGHBOURS):place], change[place + 1:place + 1 + _NEIGHBOURS]])
-        if change[place] > _OUTSTANDING * around.max():
+        alone = change[place] > _OUTSTANDING * around.max()
+        if alone and layout[place] > _LAYOUT and colours[place] > _COLOURS:
             cuts.append(int(place) + 1)
+        # Half of the changes around lie inside shots even where these last only two frames.
+        elif change[place] > _OUTSTANDING * np.sort(around)[(len(around) - 1) // 2]:
+            first = max(0, place - _NEIGHBOURS)
+            if _parts_scenes(thumbnails[first:place + _NEIGHBOURS + 2], place - first, alone):
+                cuts.append(int(place) + 1)
     return cuts
+
+
+def _stands_out(change: np.ndarray) -> np.ndarray:
+    """bool (N - 1,): whether each change is much larger than those right before and after it, which lie inside the shots."""
+    edged = np.pad(change, 1)
+    return change > _OUTSTANDING * np.maximum(edged[:-2], edged[2:])
+
+
+def _parts_scenes(window: np.ndarray, place: int, alone: bool) -> bool:
+    """Whether frames ``place`` and ``place + 1`` of the uint8 thumbnails (N, 16, 16, 3) around them show different scenes, judged
+    where the picture changes within the window: what stands still, as bars do, would hide the cut. ``alone``: no change in the
+    window is about as large."""
+    window = window.astype(np.int16)
+    lit = window.max(axis=(0, 3)) > _DARK
+    picture = np.outer(lit.any(axis=1), lit.any(axis=0))
+    active = picture & (np.ptp(window, axis=0).max(axis=-1) > _STILL)
+    step = np.abs(window[place + 1] - window[place])
+    changed = picture & (step.max(axis=-1) > _STILL)
+    if not active.any() or changed.sum() < _EXTENT * picture.sum() or step[active].mean() <= 255 * _ACTIVE_LAYOUT:
+        return False
+    before, after = (window[index][active].astype(np.float32) / 255 for index in (place, place + 1))
+    if alone:
+        return _unlike(before, after) > _UNLIKE_ALONE
+    return min(_contrast(before), _contrast(after)) > _CONTRAST and _unlike(before, after) > _UNLIKE_CROWDED
+
+
+def _unlike(before: np.ndarray, after: np.ndarray) -> float:
+    """How far two pictures, float (cells, 3) in [0, 1], differ once light and contrast are made equal: mean difference of the same
+    cells, in units of that of any two cells. 0 if alike, about 1 if they have nothing to do with each other."""
+    before, after = ((cells - cells.mean(axis=0)) / (_contrast(cells) + 0.02) for cells in (before, after))
+    return float(np.abs(before - after).mean() / max(np.abs(before[:, None] - after).mean(), 1e-6))
+
+
+def _contrast(cells: np.ndarray) -> float:
+    """Standard deviation of float (cells, 3) about each channel's mean."""
+    return float(np.sqrt(cells.var(axis=0).mean()))
 
 
 def _changes(thumbnails: np.ndarray) -> np.ndarray:
