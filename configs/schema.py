@@ -97,6 +97,9 @@ class TrainConfig:
     """Weight lambda of wgan_gp's gradient penalty."""
     clip_weights: float | None = None
     """Keep the critic's weights within +- this, as the first Wasserstein GAN did."""
+    spectral_norm: bool = False
+    """Divide every weight matrix of the discriminator by its largest singular value (Miyato et al. 2018, arXiv 1802.05957); goes with
+    any `model.d_norm`."""
     d_repeats: int = 1
     """Discriminator steps per step, each on a fresh batch."""
     g_every: int = 1
@@ -220,6 +223,9 @@ class TrainConfig:
             raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
         if self.ordered and self.m_per_class > 1:
             raise UserError("--ordered and --m_per_class exclude each other: give one of them")
+        if self.spectral_norm and self.clip_weights is not None:
+            raise UserError(f"--spectral_norm and --clip_weights {self.clip_weights} exclude each other: how large weights are makes no "
+                            "difference once they are divided by their norm; give one of them")
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")
         _need("metrics", self.metrics, bool(self.metric_names()), "names of metrics, with commas between them")

@@ -100,6 +100,12 @@ class PooledConv3d(nn.Conv3d):
         return F.conv3d(x, weight, self.bias, self.pool, padding)
 
 
+def in_float32(x: Tensor) -> torch.autocast:
+    """A context in which, where ``x`` lies, nothing is cast to a lower precision."""
+    kind = x.device.type
+    return torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False)
+
+
 class SamePad(nn.Module):
     """Zero padding that keeps the size under a stride-1 convolution; the odd pixel goes right and below, as in TensorFlow."""
 

@@ -10,14 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers import in_float32
+
 HIDDEN = 128
 BLOB = 0.55  # radius of a mask before anything is learnt, where its window reaches from -1 to 1
-
-
-def in_float32(x: Tensor) -> torch.autocast:
-    """Where ``x`` lies, nothing is cast to a lower precision: places rounded to bfloat16 would show as jitter."""
-    kind = x.device.type
-    return torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False)
 
 
 class Paths(nn.Module):
@@ -27,7 +23,7 @@ class Paths(nn.Module):
     A window is ``size`` times as high and wide as the frame, its middle always within the frame. Place, turn and size follow a cosine
     series in time whose terms get smaller, so that paths begin smooth. A path is twice as long as a clip, which is cut from it at a place
     told by the first number of the condition (a latent), as real clips are cut from longer videos: without that, clips of one class kept
-    to one path. Always in float32.
+    to one path. Always in float32: places rounded to bfloat16 would show as jitter.
     """
 
     def __init__(self, condition: int, sprites: int, frames: int, height: int, width: int, size: float):

@@ -12,6 +12,7 @@ from configs.schema import TrainConfig
 from models.growth import double, shrink
 from models.layers import BatchNorm, MinibatchStd
 from models.shape import ClipShape
+from models.spectral import normalise_spectrally
 from training.augment import augment, draw, parse_policy
 from training.growth import stage
 from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz_penalty, squared_slopes
@@ -35,7 +36,10 @@ class GANTask:
 
     def __init__(self, config: TrainConfig, info: DataInfo, device: torch.device, build: Callable[..., dict[str, nn.Module]]):
         shape = ClipShape(config.frames, config.height, config.width, info.num_classes, config.grow_from)
-        self.nets = {name: net.to(device) for name, net in build(config.model, shape).items()}
+        nets = build(config.model, shape)
+        if config.spectral_norm:
+            normalise_spectrally(nets["discriminator"])
+        self.nets = {name: net.to(device) for name, net in nets.items()}
         generator = self.nets["generator"]
         self.wants_video = self.takes_image = getattr(generator, "takes_image", False)
         self.has_streams = hasattr(generator, "streams")
