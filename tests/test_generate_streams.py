@@ -71,6 +71,19 @@ def test_streams_lie_beside_the_film(runs, run):
     assert (parts["background"][3] != parts["background"][4]).any()
 
 
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_while_the_networks_grow_the_film_beside_its_streams_is_the_film(runner, tmp_path, steps):
+    """At half the size, in the middle of the fade, and grown: doubling begins at step 3 and fades for two."""
+    runner.train("--family", "hrvgan", *SIZE, "--model.max_width", "8", "--model.sprites", "2", "--grow_from", "1", "--grow_steps", "4",
+                 "--steps", steps, "--out", tmp_path / "run", settings=QUICK)
+    frames = frames_of(tmp_path / "run", num_frames=4, streams=True)
+    assert frames.shape == (4, 16, 96, 3)
+    assert np.abs(panels_of(frames)["film"] - frames_of(tmp_path / "run", num_frames=4)).max() <= 1
+    for part in panels_of(frames).values():
+        squares = part[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
+        assert (part == squares).all() == (steps == 2)
+
+
 def test_a_grid_of_streams(runs):
     sheet = frames_of(runs / "vgan", num_frames=3, streams=True, grid="2x1")
     assert sheet.shape == (3, 32, 96, 3)

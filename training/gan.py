@@ -83,33 +83,35 @@ class GANTask:
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
         self.step = batch.step
+        self._grow(self.nets)
         if self.config.grow_from:
-            self._grow(self.nets)
             batch = replace(batch, video=shrink(batch.video, *stage(self.config, self.step)))
         return self._discriminator(batch) if phase == "d" else self._generator(batch)
 
     def sample(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
-        asked, generator = self._asked(request), nets["generator"]
-        if not self.config.grow_from:
-            return _call(generator, asked, request.labels)
         self._grow(nets)
-        return double(_call(generator, asked, request.labels), generator.level)
+        return self._full_size(_call(nets["generator"], self._asked(request), request.labels), nets)
 
     def certainty(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
         """What the discriminator takes to be the probability, as its logarithm, that each of the samples of :meth:`sample` shows its
         class, (B,). Only where ``names_classes`` is true."""
-        if self.config.grow_from:
-            self._grow(nets)
+        self._grow(nets)
         made = _call(nets["generator"], self._asked(request), request.labels)
         return -F.cross_entropy(nets["discriminator"].judge(made, request.labels)[1].float(), request.labels, reduction="none")
 
     def _grow(self, nets: dict[str, nn.Module]) -> None:
-        for net in nets.values():
+        for net in nets.values() if self.config.grow_from else ():
             net.set_growth(*stage(self.config, self.step))
+
+    def _full_size(self, made: Tensor, nets: dict[str, nn.Module]) -> Tensor:
+        """Clips as they are shown while the networks grow, (B, any, T, H, W), each pixel a square."""
+        return double(made, nets["generator"].level) if self.config.grow_from else made
 
     def streams(self, nets: dict[str, nn.Module], request: Request) -> dict[str, Tensor]:
         """The parts of what :meth:`sample` gives, by name. Only where ``has_streams`` is true."""
-        return _call(nets["generator"].streams, self._asked(request), request.labels, nets["generator"])
+        self._grow(nets)
+        parts = _call(nets["generator"].streams, self._asked(request), request.labels, nets["generator"])
+        return {name: self._full_size(part, nets) for name, part in parts.items()}
 
     def _asked(self, request: Request) -> Tensor:
         return request.video[:, :, 0] if self.takes_image else request.latents
