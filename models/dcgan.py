@@ -198,7 +198,7 @@ def _same_conv(inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Mo
 def build(config: DCGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
     """The pair of networks, in the memory layout that convolutions are fastest in."""
     size = shape.single_frames("dcgan").height, shape.width
-    depths = check_size(*size, config.g_depth), config.d_depth or default_depth(*size)
-    grow = check_levels(shape.grow, min(depths) - 1, "dcgan")
+    depths = lambda size: (check_size(size.height, size.width, config.g_depth), config.d_depth or default_depth(size.height, size.width))
+    grow = check_levels(shape, lambda size: min(depths(size)) - 1, "dcgan", "--model.g_depth and --model.d_depth")
     return {"generator": Generator(config, *size, grow).to(memory_format=torch.channels_last),
             "discriminator": Discriminator(config, *size, grow).to(memory_format=torch.channels_last)}

@@ -4,9 +4,13 @@ Every layer is there from the start, so that names in a checkpoint do not depend
 that is not reached yet is not called, gets no gradient and stays as it is.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.shape import ClipShape
 from utils.errors import UserError
 
 
@@ -41,8 +45,23 @@ def shrink(video: Tensor, level: int, alpha: float) -> Tensor:
     return video if alpha == 1 else fade(double(halve(video)), video, alpha)
 
 
-def check_levels(asked: int, possible: int, family: str) -> int:
-    """``asked`` halvings to start from, if the network has layers for them; UserError otherwise."""
-    if asked > possible:
-        raise UserError(f"--grow_from {asked}: at this size {family} can start at most {possible} halvings below the full frame")
-    return asked
+def check_levels(shape: ClipShape, possible: Callable[[ClipShape], int], family: str, depth: str, other: str = "") -> int:
+    """``shape.grow`` halvings to start from, if the network has layers for them: it has for ``possible(shape)``. UserError that names what
+    would do otherwise: ``other`` if there is anything, the next larger frame, and where that is not enough the flags ``depth``."""
+    if shape.grow <= possible(shape):
+        return shape.grow
+    remedies = [other] * bool(other) + [_larger(shape, possible) or f"--grow_from {possible(shape)}, or a larger {depth}"]
+    raise UserError(f"--grow_from {shape.grow}: at --height {shape.height} --width {shape.width} {family} can start at most "
+                    f"{possible(shape)} halvings below the full frame; take {', or '.join(remedies)}")
+
+
+def _larger(shape: ClipShape, possible: Callable[[ClipShape], int]) -> str:
+    """The flags of the least multiple by a power of two that has the levels; nothing where none has them."""
+    for times in range(1, 6):
+        larger = replace(shape, height=shape.height << times, width=shape.width << times)
+        try:
+            if possible(larger) >= shape.grow:
+                return f"--height {larger.height} --width {larger.width}"
+        except UserError:  # such a frame may ask for another number of frames
+            continue
+    return ""

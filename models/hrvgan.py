@@ -81,6 +81,7 @@ class Critic(Growing):
 
 def build(config: HRVGANConfig, shape: ClipShape) -> dict[str, nn.Module]:
     """The pair of networks, in the memory layout that convolutions are fastest in."""
+    Plan(config, shape)  # what cannot be built is told of the clip: the background behind sprites is a single frame
     generator = SpriteGenerator if config.sprites else Generator
     return {"generator": generator(config, shape).to(memory_format=torch.channels_last_3d),
             "discriminator": Critic(config, shape).to(memory_format=torch.channels_last_3d)}

@@ -1,6 +1,7 @@
 """What HRVGAN's networks are made of: their settings, the sizes that follow from these, blocks, first values."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import gcd, sqrt
 from typing import Literal
 
@@ -67,17 +68,28 @@ class Plan:
     ``spans[k]``, the frames of a kernel; ``grid`` is (t, h, w) at the coarsest level."""
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape):
-        self.depth = check_size(shape.height, shape.width, config.depth)
-        doublings = check_frames(shape.frames, config.time_doublings, self.depth)
+        self.depth, doublings = depths(config, shape)
         self.strides = [(2 if level >= self.depth - doublings else 1, 2, 2) for level in range(self.depth)]
         self.spans = [kernel_span(3 if level >= self.depth - max(doublings, 1) else config.kernel_frames, shape.frames)
                       for level in range(self.depth)]
         self.grid = (shape.frames >> doublings, shape.height >> self.depth, shape.width >> self.depth)
-        # The first levels double the frames; growing begins where they are complete.
-        self.grow = check_levels(shape.grow, min(self.depth - doublings, self.depth - 1), "hrvgan")
+        fewer = f"--model.time_doublings {self.depth - shape.grow}" if shape.grow < self.depth else ""
+        self.grow = check_levels(shape, partial(_levels, config), "hrvgan", "--model.depth", fewer)
 
     def channels(self, width: int, config: HRVGANConfig) -> list[int]:
         return [min(width * config.growth**level, config.max_width) for level in range(self.depth + 1)]
+
+
+def depths(config: HRVGANConfig, shape: ClipShape) -> tuple[int, int]:
+    """Doublings of height and width, and of time; UserError that names what works where the size does not."""
+    depth = check_size(shape.height, shape.width, config.depth)
+    return depth, check_frames(shape.frames, config.time_doublings, depth)
+
+
+def _levels(config: HRVGANConfig, shape: ClipShape) -> int:
+    """How many halvings below the full frame growing can begin: the first levels double the frames, which must be complete."""
+    depth, doublings = depths(config, shape)
+    return min(depth - doublings, depth - 1)
 
 
 def kernel_span(span: int, frames: int) -> int:

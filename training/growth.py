@@ -17,3 +17,20 @@ def stage(config: TrainConfig, step: int) -> tuple[int, float]:
     if doublings >= config.grow_from:
         return 0, 1.0
     return config.grow_from - 1 - doublings, 1.0 if part >= fading else (part + 1) / (fading + 1)
+
+
+def grown_at(config: TrainConfig) -> int:
+    """The first training step at full size with nothing fading in any more."""
+    return config.grow_from * config.grow_steps + 1
+
+
+def cut_short(config: TrainConfig, steps: int, enough: str) -> str:
+    """What is wrong with a run of ``steps`` steps that ends before it has grown, in one line; nothing if it does not. ``enough``: the flag
+    that would make it long enough."""
+    if steps >= grown_at(config):
+        return ""
+    level, _ = stage(config, steps)
+    where = f"at {config.height >> level}x{config.width >> level}, not {config.height}x{config.width}" if level else "in its last fade"
+    quicker = (steps - 1) // config.grow_from
+    return (f"--grow_from {config.grow_from} --grow_steps {config.grow_steps}: the last of {steps} steps will be {where}; to grow fully, "
+            f"take {enough} or more" + (f", or --grow_steps {quicker} or less" if quicker else ""))

@@ -1,12 +1,15 @@
 """From a config to what training needs: hardware, data, task."""
 
+import sys
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 import torch
 
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
+from training.growth import cut_short, grown_at
 from training.registry import FAMILIES
 from training.step import to_float
 from training.task import DataInfo, Task
@@ -54,8 +57,10 @@ def prepare(config: TrainConfig) -> Setup:
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(clip_distance, dataset),
                     partial(principal_components, dataset))
-    return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info,
-                 build_task(config, info, device), count_steps(config, len(dataset.consecutive_clips() if config.ordered else dataset)))
+    clips = len(dataset.consecutive_clips() if config.ordered else dataset)
+    steps = count_steps(config, clips)
+    _warn_if_cut_short(config, steps, clips)
+    return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info, build_task(config, info, device), steps)
 
 
 def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
@@ -124,5 +129,17 @@ def count_steps(config: TrainConfig, clips: int) -> int:
     """``--steps``, or ``--epochs`` passes over the clips (each step consumes as many batches as the busiest phase repeats)."""
     if config.epochs is None:
         return config.steps or DEFAULT_STEPS
-    per_step = config.batch_size * config.d_repeats
-    return max(1, config.epochs * clips // per_step)
+    return max(1, config.epochs * clips // _clips_per_step(config))
+
+
+def _clips_per_step(config: TrainConfig) -> int:
+    return config.batch_size * config.d_repeats
+
+
+def _warn_if_cut_short(config: TrainConfig, steps: int, clips: int) -> None:
+    """No error: a run may be tried out, or go on later with more steps."""
+    needed = grown_at(config)
+    enough = f"--steps {needed}" if config.epochs is None else f"--epochs {ceil(needed * _clips_per_step(config) / clips)}"
+    problem = cut_short(config, steps, enough)
+    if problem and distributed.is_main():
+        print(f"warning: {problem}", file=sys.stderr, flush=True)

@@ -1,8 +1,11 @@
 """Progressive growing: when it grows, what fading means, that nothing is lost when it is interrupted."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from configs.schema import TrainConfig
@@ -11,9 +14,9 @@ from models.growth import double, fade, halve, shrink
 from models.hrvgan_parts import HRVGANConfig
 from tests.training.runner import interrupt, newest, outcome, pictures, rows
 from training import checkpoint
-from training.growth import stage
+from training.growth import cut_short, grown_at, stage
 from training.restore import load_sampler
-from training.setup import build_task
+from training.setup import build_task, prepare
 from training.task import DataInfo, Request
 from utils.errors import UserError
 
@@ -47,6 +50,35 @@ def test_it_only_ever_grows(levels, steps, share, step):
 
 def test_without_growing_everything_is_full_size():
     assert at(1) == at(10**6) == (0, 1)
+
+
+@given(st.integers(0, 5), st.integers(1, 50), st.floats(0, 1), st.integers(1, 300))
+def test_a_run_that_ends_before_it_has_grown_is_told_what_would_do(levels, steps_each, share, steps):
+    config = TrainConfig(grow_from=levels, grow_steps=steps_each, grow_fade=share)
+    said = cut_short(config, steps, f"--steps {grown_at(config)}")
+    assert bool(said) == (stage(config, steps) != (0, 1)) and "\n" not in said
+    if said:
+        enough, quicker = int(re.search(r"--steps (\d+) or more", said)[1]), re.search(r"--grow_steps (\d+) or less", said)
+        assert stage(config, enough) == (0, 1) != stage(config, enough - 1)
+        for number in range(1, steps_each + 1):
+            fits = stage(replace(config, grow_steps=number), steps) == (0, 1)
+            assert fits == (quicker is not None and number <= int(quicker[1]))
+
+
+def test_it_is_told_in_the_units_of_the_flag_that_sets_the_length(tmp_path, capsys):
+    """32 clips in batches of 2, of which two a step: 8 steps an epoch."""
+    config = TrainConfig(data="synthetic:num_videos=4,frames=8", height=32, width=32, batch_size=2, d_repeats=2, epochs=2, grow_from=2,
+                         grow_steps=10, workers=1, cache_dir=str(tmp_path), model=DCGANConfig(**SMALL))
+    assert prepare(config).steps == 16
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "warning: --grow_from 2 --grow_steps 10: the last of 16 steps will be in its last fade; to grow fully, take --epochs 3 or "
+        "more, or --grow_steps 7 or less")
+    for enough in ({"epochs": 3}, {"grow_steps": 7}, {"grow_from": 0}):
+        prepare(replace(config, **enough))
+        assert "warning" not in capsys.readouterr().err
+    prepare(replace(config, epochs=None, steps=12))
+    assert ("12 steps will be at 16x16, not 32x32; to grow fully, take --steps 21 or more, or --grow_steps 5 or less"
+            in capsys.readouterr().err)
 
 
 # Real clips
@@ -133,6 +165,41 @@ def test_more_levels_than_there_are_is_refused(family, most):
     task_of(family, most)
     with pytest.raises(UserError, match=f"--grow_from {most + 1}: .* at most {most} "):
         task_of(family, most + 1)
+
+
+SIDES = st.sampled_from([4, 8, 12, 16, 24, 32, 48])
+REMEDY = r"--grow_from (\d+): at --height (\d+) --width (\d+) (\w+) can start at most \d+ halvings below the full frame; take (.*)"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["dcgan", "hrvgan", "sprites"]), SIDES, SIDES, st.sampled_from([1, 4, 6, 8, 16]), st.integers(1, 3),
+       st.sampled_from([None, 1, 2]))
+@example("hrvgan", 32, 32, 16, 2, None)  # time doubles once more in the next larger frame
+@example("sprites", 32, 32, 16, 3, None)  # two networks of different needs
+def test_what_the_error_says_instead_works(family, height, width, frames, levels, depth):
+    sizes = {"grow_from": levels, "height": height, "width": width, "frames": 1 if family == "dcgan" else frames}
+    settings_ = {"g_depth" if family == "dcgan" else "depth": depth, **({"sprites": 2} if family == "sprites" else {})}
+
+    def built(model=(), **other) -> str:
+        kind = DCGANConfig if family == "dcgan" else HRVGANConfig
+        config = TrainConfig(family="dcgan" if family == "dcgan" else "hrvgan", **{**sizes, **other}, batch_size=4,
+                             model=kind(**SMALL, **settings_, **dict(model)))
+        try:
+            with torch.device("meta"):
+                build_task(config, DataInfo(), torch.device("meta"))
+            return ""
+        except UserError as error:
+            return str(error)
+
+    said = re.fullmatch(REMEDY, built())
+    assume(said)
+    remedies = [part.split() for part in said[5].split(", or ")]
+    assert len(remedies) >= 1
+    for flags in remedies:
+        if flags[0] != "a":  # a larger --model.depth, which another size may have to go with
+            given_ = {name.removeprefix("--"): int(value) for name, value in zip(flags[::2], flags[1::2])}
+            inner = {name.removeprefix("model."): given_.pop(name) for name in list(given_) if name.startswith("model.")}
+            assert built(inner, **given_) == "", flags
 
 
 # Runs
