@@ -25,7 +25,7 @@ class TrainConfig:
     restart: bool = False
     """Begin again although `out` holds another run, which is moved aside to `out.1`, not deleted."""
     dry_run: bool = False
-    """Print the resolved config, parameters, a memory estimate and one measured step; write nothing."""
+    """Print the resolved config, parameters, a memory estimate and how long measured steps took, at full size; write nothing."""
 
     data: str = "synthetic"
     """Folder of videos (searched recursively), one video, class folders, UCF-101, frame images, stacked JPEGs, or `synthetic`."""

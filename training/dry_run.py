@@ -1,18 +1,20 @@
 """``--dry_run``: what a run would be, without writing anything into its directory."""
 
 import time
+from math import lcm
 
 import torch
 import yaml
 
 from configs.schema import TrainConfig
 from data.batches import Batches
+from training.growth import grown_at
 from training.setup import Setup, prepare
 from training.step import run_phase
 
 
 def dry_run(config: TrainConfig) -> int:
-    """Print the resolved config, parameters, a memory estimate and one measured step."""
+    """Print the resolved config, parameters, a memory estimate and how long measured steps took, at full size."""
     setup = prepare(config)
     print(yaml.safe_dump(config.as_dict(), sort_keys=False).rstrip())
     print(f"\nvideos         {setup.dataset.num_frames:,} frames, {len(setup.dataset):,} clips of {config.frames}, "
@@ -20,32 +22,58 @@ def dry_run(config: TrainConfig) -> int:
     for name, net in setup.task.nets.items():
         print(f"{name:<14} {sum(parameter.numel() for parameter in net.parameters()):,} parameters")
     batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, m_per_class=config.m_per_class)
-    seconds, peak = _measure(setup, batches)
+    measured, peak = _measure(setup, batches)
     batches.close()
     print(f"steps          {setup.steps:,}")
     print(f"arithmetic     {str(setup.dtype).removeprefix('torch.')} on {setup.device}")
     print(f"memory         about {_state_bytes(setup) / 2**20:,.0f} MiB for weights, moments and averages; {peak}")
-    print(f"one step       {seconds:.3f} s, so about {_clock(seconds * setup.steps)} in all")
+    print(f"one step       {_told(measured, setup)}")
     return 0
 
 
-def _measure(setup: Setup, batches: Batches) -> tuple[float, str]:
-    """Seconds of the second step (the first one allocates), and the highest memory use seen."""
-    cuda = setup.device.type == "cuda"
-    seconds = 0.0
-    for step in (1, 2):
-        raw = batches.at(step)
+def _kinds(setup: Setup) -> dict[int, float]:
+    """Steps that do different work, each with the share of all steps that do the same, from the first on at which networks that grow
+    have grown: before, steps need less. The first of them does all that any does."""
+    config, phases = setup.config, setup.task.phases
+    lazy = config.penalty_every if config.r1 or config.r2 else 1
+    period = lcm(lazy, *(phase.every for phase in phases))
+    first = -(-grown_at(config) // period) * period
+    alike = {}
+    for step in range(first, first + period):
+        alike.setdefault((step % lazy == 0, *(phase.due(step) for phase in phases)), []).append(step)
+    return {steps[0]: len(steps) / period for steps in alike.values()}
+
+
+def _measure(setup: Setup, batches: Batches) -> tuple[list[tuple[float, float]], str]:
+    """(share, seconds) of each kind of step, and the highest memory use seen. What does everything is done once before, as the first time
+    allocates and compiles."""
+    kinds, measured = _kinds(setup), []
+    for position, step in enumerate([next(iter(kinds)), *kinds]):
+        raw = batches.at(position)
         start = time.perf_counter()
-        for phase in setup.task.phases:
-            for repeat in range(phase.repeats):
-                run_phase(setup.task, phase, raw, setup.config, step=step, repeat=repeat, device=setup.device, dtype=setup.dtype)
-        if cuda:
-            torch.cuda.synchronize(setup.device)
-        seconds = time.perf_counter() - start
-    if cuda:
-        return seconds, f"peak on the device {torch.cuda.max_memory_allocated(setup.device) / 2**20:,.0f} MiB"
+        _take(setup, raw, step)
+        measured.append((kinds[step], time.perf_counter() - start))
+    if setup.device.type == "cuda":
+        return measured[1:], f"peak on the device {torch.cuda.max_memory_allocated(setup.device) / 2**20:,.0f} MiB"
     import resource
-    return seconds, f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"
+    return measured[1:], f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"
+
+
+def _take(setup: Setup, raw: dict[str, torch.Tensor], step: int) -> None:
+    """Every phase that is due at ``step``, waited for."""
+    for phase in setup.task.phases:
+        for repeat in range(phase.repeats if phase.due(step) else 0):
+            run_phase(setup.task, phase, raw, setup.config, step=step, repeat=repeat, device=setup.device, dtype=setup.dtype)
+    if setup.device.type == "cuda":
+        torch.cuda.synchronize(setup.device)
+
+
+def _told(measured: list[tuple[float, float]], setup: Setup) -> str:
+    """Seconds of the average step and of the whole run."""
+    mean, each = sum(share * seconds for share, seconds in measured), [seconds for _, seconds in measured]
+    spread = f" on average ({min(each):.3f} to {max(each):.3f})" if len(each) > 1 else ""
+    most = " at full size, so at most" if setup.config.grow_from else ", so"
+    return f"{mean:.3f} s{spread}{most} about {_clock(mean * setup.steps)} in all"
 
 
 def _state_bytes(setup: Setup) -> int:

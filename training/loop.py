@@ -151,7 +151,7 @@ class Loop:
         per_step = max(phase.repeats for phase in self.task.phases)
         stats = {}
         for phase in self.task.phases:
-            if self.step % phase.every:
+            if not phase.due(self.step):
                 continue
             for repeat in range(phase.repeats):
                 raw = self.batches.at((self.step - 1) * per_step + repeat)

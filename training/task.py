@@ -27,6 +27,10 @@ class Phase:
     every: int = 1
     """Run at every N-th training step."""
 
+    def due(self, step: int) -> bool:
+        """Whether it runs at training step ``step``, counted from 1."""
+        return step % self.every == 0
+
 
 @dataclass
 class Noise:
