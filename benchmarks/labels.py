@@ -125,9 +125,10 @@ def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
     return sampler.sample(drawn[torch.arange(len(drawn)), chosen], asked).float()
 
 
-def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seeds: Sequence[int] = (0,), best_of: int = 1) -> dict:
+def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seeds: Sequence[int] = (0,),
+                     best_of: Sequence[int] = (1,)) -> dict:
     """Train judges from the starts ``seeds`` for the classes of a checkpoint, hold each to its own bar, and let them judge ``each``
-    samples of every class, each sample the one of ``best_of`` that the checkpoint's own critic is surest of.
+    samples of every class; under "best_of_N" samples that are the one of N that the checkpoint's own critic is surest of.
 
     Every judge's account, and that of all together, who give a clip the class of the largest mean probability.
     """
@@ -135,27 +136,30 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, s
     config, classes = sampler.config, sampler.classes
     if not sampler.takes_labels:
         raise UserError(f"--checkpoint {path}: its generator takes no labels")
-    if best_of > 1 and not sampler.names_classes:
-        raise UserError(f"--best_of {best_of}: {sampler.family} has no critic that names classes; leave it at 1")
+    if max(best_of) > 1 and not sampler.names_classes:
+        raise UserError(f"--best_of {max(best_of)}: {sampler.family} has no critic that names classes; leave it at 1")
     shape, skip = (config.frames, config.height, config.width), config.frame_skip
     held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT)
     held = to_float(held, torch.device("cpu"))
     video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON)
     judges = [taught_judge(seed, video, label, held, held_label, steps, tries) for seed in seeds]
+    together = lambda clips: sum(probabilities(judge, clips) for judge in judges) / len(judges)
     asked = torch.arange(len(classes)).repeat_interleave(each)
-    drawn = sampler.latents(len(asked) * best_of, seed=0).unflatten(0, (len(asked), best_of))
-    made = torch.cat([samples_of(sampler, *part) for part in zip(drawn.split(16), asked.split(16))])
-    accounts = {side: [probabilities(judge, shown) for judge in judges] for side, shown in (("held", held), ("made", made))}
-    together = {side: sum(given) / len(given) for side, given in accounts.items()}
-    found = together["made"].argmax(1)
-    table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    table.index_put_((asked, found), torch.ones(len(asked), dtype=torch.int64), accumulate=True)
-    return {"step": sampler.step, "classes": classes, "judge_held_out": right(together["held"], held_label), "judge_needed": NEEDED,
-            "samples_per_class": each, "best_of": best_of, "asked_by_found": table.tolist(),
-            "per_class": (table.diagonal() / each).tolist(), "accuracy": right(together["made"], asked), "bar": BAR,
-            "judges": [{"seed": seed, "held_out": right(real, held_label), "accuracy": right(fake, asked)}
-                       for seed, real, fake in zip(seeds, accounts["held"], accounts["made"])],
-            "variety": variety(made, asked) / variety(held, held_label)}
+
+    def account(number: int) -> dict:
+        drawn = sampler.latents(len(asked) * number, seed=0).unflatten(0, (len(asked), number))
+        made = torch.cat([samples_of(sampler, *part) for part in zip(drawn.split(16), asked.split(16))])
+        given = together(made)
+        table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+        table.index_put_((asked, given.argmax(1)), torch.ones(len(asked), dtype=torch.int64), accumulate=True)
+        return {"accuracy": right(given, asked), "by_judge": [right(probabilities(judge, made), asked) for judge in judges],
+                "per_class": (table.diagonal() / each).tolist(), "asked_by_found": table.tolist(),
+                "variety": variety(made, asked) / variety(held, held_label)}
+
+    return {"step": sampler.step, "classes": classes, "samples_per_class": each, "bar": BAR, "judge_needed": NEEDED,
+            "judge_seeds": list(seeds), "held_out": right(together(held), held_label),
+            "held_out_by_judge": [right(probabilities(judge, held), held_label) for judge in judges],
+            **{f"best_of_{number}": account(number) for number in best_of}}
 
 
 def main() -> None:
@@ -167,7 +171,8 @@ def main() -> None:
     options.add_argument("--size", type=int, default=32, help="height and width of the videos")
     options.add_argument("--checkpoint", help="run or checkpoint to judge")
     options.add_argument("--samples", type=int, default=100, help="samples per class")
-    options.add_argument("--best_of", type=int, default=1, help="samples drawn for each one judged: that of which the critic is surest")
+    options.add_argument("--best_of", type=int, nargs="+", default=[1],
+                         help="samples drawn for each one judged, that of which the critic is surest; several numbers: each in turn")
     options.add_argument("--clips", type=int, default=300, help="clips per class that the judge learns from")
     options.add_argument("--judge_steps", type=int, default=300, help="steps between looks at the held-out clips")
     options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")

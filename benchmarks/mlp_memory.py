@@ -125,7 +125,7 @@ def plot(small: dict, path: Path) -> None:
                 axis.plot([width * (index + 0.5) for index in range(len(curve))], curve, line, color=colour,
                           label=f"{optimizer}, {'discriminator' if name == 'd' else 'generator'}")
         axis.set(title=f"beta1 {beta1}", xlabel="step", ylabel=f"loss, mean of {small['seeds']} seeds")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path)
 
 

@@ -51,9 +51,11 @@ def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch)
                  "--model.max_width", 8, "--batch_size", 4, "--precision", "fp32", "--steps", 2, "--out", tmp_path / "run")
     monkeypatch.setattr(labels, "NEEDED", 0.0)  # judges that have learnt nothing will do
     judged = lambda **options: labels.judge_checkpoint(str(tmp_path / "run"), 5, clips=2, steps=2, tries=1, **options)
-    both, first, second, chosen = judged(seeds=(0, 1)), judged(seeds=(0,)), judged(seeds=(1,)), judged(best_of=3)
-    assert both["judges"] == first["judges"] + second["judges"] and both["judges"][0]["held_out"] == first["judge_held_out"]
-    for result in (both, first, chosen):
-        assert [sum(row) for row in result["asked_by_found"]] == [5] * len(result["classes"])
-        assert sum(result["per_class"]) / len(result["classes"]) == pytest.approx(result["accuracy"])
-    assert chosen["best_of"] == 3 and chosen["variety"] != first["variety"] == both["variety"]
+    both, first, second = judged(seeds=(0, 1), best_of=(1, 3)), judged(seeds=(0,)), judged(seeds=(1,))
+    assert both["held_out_by_judge"] == [first["held_out"], second["held_out"]]
+    plain, chosen = both["best_of_1"], both["best_of_3"]
+    assert plain["by_judge"] == [first["best_of_1"]["accuracy"], second["best_of_1"]["accuracy"]]
+    for account in (plain, chosen):
+        assert [sum(row) for row in account["asked_by_found"]] == [5] * len(both["classes"])
+        assert sum(account["per_class"]) / len(both["classes"]) == pytest.approx(account["accuracy"])
+    assert chosen["variety"] != plain["variety"] == first["best_of_1"]["variety"]
