@@ -1,6 +1,6 @@
 """What HRVGAN's pixel term does: the published recipe with its weight at 0, 0.1, 1 and 10.
 
-    python -m benchmarks.pixel_mse [--seconds 240]          # writes benchmarks/results/pixel_mse.{json,png}
+    python -m benchmarks.pixel_mse [--seconds 240] [--seeds 0 1]          # writes benchmarks/results/pixel_mse.{json,png}
 
 The term compares each generated clip with a real one of its class, chosen at random. The clip that lies nearest to all of them is their
 mean, so the larger the weight, the more alike and the flatter should the clips of a class become. "variety": standard deviation of each
@@ -50,28 +50,40 @@ def distance(kind: type, real: Tensor, made: Tensor) -> float:
     return swd(*sides, normalise="real").value
 
 
+def measure(run: Path) -> tuple[dict, Tensor]:
+    """A run's numbers, and its samples, uint8 (N, T, H, W, 3), ``EACH`` of every class."""
+    sampler = load_sampler(run)
+    real, labels = real_clips(read_videos(sampler.config, sampler.device), sampler.num_classes)
+    made = torch.cat([to_uint8(sampler.sample(sampler.latents(len(part), 0, at * 16), part))
+                      for at, part in enumerate(labels.split(16))])
+    return {"step": sampler.step, "variety": variety(made, labels) / variety(real, labels), "swd": distance(Patches, real, made),
+            "swd_motion": distance(MotionPatches, real, made)}, made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--work", type=Path, default=Path("runs/pixel_mse"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/pixel_mse.json"))
     options = parser.parse_args()
-    found, rows = {}, []
-    for pair in (WEIGHTS[:2], WEIGHTS[2:]):
-        flags = ["--config", "configs/faithful/hrvgan.yaml", *SIZES["hrvgan"], "--data", DATA, "--max_frames", "null"]
-        train_together({options.work / f"weight_{weight}": [*flags, "--pixel_mse", str(weight)] for weight in pair}, options.seconds)
-    for weight in WEIGHTS:
-        sampler = load_sampler(options.work / f"weight_{weight}")
-        real, labels = real_clips(read_videos(sampler.config, sampler.device), sampler.num_classes)
-        made = torch.cat([to_uint8(sampler.sample(sampler.latents(len(part), 0, at * 16), part))
-                          for at, part in enumerate(labels.split(16))])
-        found[str(weight)] = {"step": sampler.step, "variety": variety(made, labels) / variety(real, labels),
-                              "swd": distance(Patches, real, made), "swd_motion": distance(MotionPatches, real, made)}
-        print(weight, found[str(weight)], flush=True)
-        rows.append(images.grid(made[:EACH // 2, made.shape[1] // 2].numpy(), EACH // 2))
+    found, rows = {str(weight): [] for weight in WEIGHTS}, []
+    for seed in options.seeds:
+        out = lambda weight: options.work / f"weight_{weight}_seed_{seed}"
+        flags = ["--config", "configs/faithful/hrvgan.yaml", *SIZES["hrvgan"], "--data", DATA, "--max_frames", "null", "--seed", str(seed)]
+        for pair in (WEIGHTS[:2], WEIGHTS[2:]):
+            train_together({out(weight): [*flags, "--pixel_mse", str(weight)] for weight in pair}, options.seconds)
+        for weight in WEIGHTS:
+            numbers, made = measure(out(weight))
+            found[str(weight)].append({"seed": seed, **numbers})
+            print(weight, found[str(weight)][-1], flush=True)
+            if seed == options.seeds[0]:
+                rows.append(images.grid(made[:EACH // 2, made.shape[1] // 2].numpy(), EACH // 2))
     images.save_png(options.output.with_suffix(".png"), np.concatenate(rows))
-    write_json(options.output, {"command": f"python -m benchmarks.pixel_mse --seconds {options.seconds:g}", "machine": describe(),
-                                "data": DATA, "settings": SIZES["hrvgan"], "clips_per_class": EACH, "weights": found})
+    seeds = " ".join(map(str, options.seeds))
+    write_json(options.output, {"command": f"python -m benchmarks.pixel_mse --seconds {options.seconds:g} --seeds {seeds}",
+                                "machine": describe(), "data": DATA, "settings": SIZES["hrvgan"], "clips_per_class": EACH,
+                                "weights": found})
 
 
 if __name__ == "__main__":
