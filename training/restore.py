@@ -48,9 +48,11 @@ class Sampler:
         """Candidates (B, N, latent_dim) -> which of the N the critic is surest shows the class ``labels`` (B,), (B,): rejection by a
         classifier (Razavi et al. 2019, arXiv 1906.00446). Only with ``names_classes``."""
         nets, candidates = self._task.nets, latents.shape[1]
+        request = Request(latents.flatten(0, 1), labels.repeat_interleave(candidates))
         with hardware.autocast(self.dtype, self.device), samples.evaluating(nets) as device:
-            request = Request(latents.flatten(0, 1), labels.repeat_interleave(candidates)).to(device)
-            return self._task.certainty(nets, request).view(-1, candidates).argmax(1).cpu()
+            # In parts: memory must not grow with the number of candidates.
+            sure = [self._task.certainty(nets, request[at:at + 16].to(device)) for at in range(0, len(request.latents), 16)]
+            return torch.cat(sure).view(-1, candidates).argmax(1).cpu()
 
     def streams(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> dict[str, Tensor]:
         """What :meth:`sample` would give, as "film", and the parts it is made of by name, (B, 1 or 3, T, H, W).
