@@ -15,6 +15,8 @@ def train_together(flags: dict[Path, list[str]], seconds: float) -> None:
     """One ``python train.py`` for each folder, one thread each, with those flags. All are stopped, with a checkpoint, as soon as each has
     trained for ``seconds``, not counting start-up: so none has the machine to itself. SystemExit if one fails."""
     running = {}
+    if all(trained(out) >= seconds for out in flags):
+        return
     for out, chosen in flags.items():
         out.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "train.py", *chosen, "--out", str(out.resolve()), "--steps", "1000000", "--sample_every", "1000000",
@@ -32,5 +34,15 @@ def train_together(flags: dict[Path, list[str]], seconds: float) -> None:
 
 def trained(out: Path) -> float:
     """Seconds of training so far."""
-    rows = read_rows(out / "metrics.jsonl") if (out / "metrics.jsonl").exists() else []
-    return rows[-1]["seconds"] if rows else 0.0
+    return max(seconds_at(out).values(), default=0.0)
+
+
+def seconds_at(out: Path) -> dict[int, float]:
+    """Seconds of training at each logged step. In the log each start of a run counts from zero."""
+    found, before, last = {}, 0.0, 0.0
+    for row in read_rows(out / "metrics.jsonl"):
+        if row["seconds"] < last:
+            before += last
+        last = row["seconds"]
+        found[row["step"]] = before + last
+    return found

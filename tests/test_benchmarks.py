@@ -44,6 +44,44 @@ def test_recipes_tell_drift_from_tremor():
     assert recipes.settled(points(3, 1)) == 1 and recipes.of_points(points(3, 1)) == []
 
 
+def test_stability_tells_when_a_recipe_is_at_its_best_and_how_far_it_falls():
+    from benchmarks import stability
+
+    points = [{"seconds": 10.0 * number, "swd": value} for number, value in enumerate((300, 200, 109, 111, 100, 130, 90, 104), 1)]
+    assert stability.at_its_best(points) == 70 and stability.fallen(points) == pytest.approx(104 / 90)
+    assert stability.at_its_best(points[:5]) == 30 and stability.fallen(points[:5]) == 1
+
+
+def test_seconds_of_training_add_up_over_restarts(tmp_path):
+    from benchmarks import runs
+
+    assert runs.trained(tmp_path) == 0 and runs.seconds_at(tmp_path) == {}
+    rows = ((10, 4.0), (20, 8.0), (30, 3.0), (40, 5.0), (50, 1.5))
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {step}, "seconds": {seconds}}}\n' for step, seconds in rows))
+    assert runs.seconds_at(tmp_path) == {10: 4.0, 20: 8.0, 30: 11.0, 40: 13.0, 50: 14.5} and runs.trained(tmp_path) == 14.5
+
+
+def test_a_run_trained_for_long_enough_is_not_started_again(tmp_path):
+    from benchmarks import runs
+
+    (tmp_path / "metrics.jsonl").write_text('{"step": 10, "seconds": 4.0}\n')
+    runs.train_together({tmp_path: ["--no_such_flag", "1"]}, 4.0)
+    with pytest.raises(SystemExit, match="failed"):
+        runs.train_together({tmp_path: ["--no_such_flag", "1"]}, 5.0)
+
+
+def test_stability_goes_on_with_the_points_it_has(runner, tmp_path):
+    from benchmarks import stability
+
+    flags = ("--out", tmp_path / "run", "--precision", "fp32", "--checkpoint_every", "2", "--keep", "9", "--log_every", "2")
+    runner.train(*flags, "--steps", "4")
+    points = stability.add_points([], tmp_path / "run", 8)
+    assert [point["step"] for point in points] == [2, 4]
+    runner.train(*flags, "--steps", "6")
+    assert stability.add_points(points, tmp_path / "run", 8)[:2] == points
+    assert [point["step"] for point in stability.add_points(points, tmp_path / "run", 8)] == [2, 4, 6]
+
+
 def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch):
     from benchmarks import labels
 

@@ -1,0 +1,119 @@
+"""Do recipes stay as good as they were? Both of a family, trained to three times the time at which the published one is at its best.
+
+    python -m benchmarks.stability --families mlp_gan --seeds 0 1     # writes benchmarks/results/stability.{json,png}
+
+Recommended and published recipe train at the same time, one thread each and in bfloat16, on the same synthetic videos at the same small
+size and batch, so that the published one gets as far as it can within minutes. It is at its best when a checkpoint first comes within a tenth of its least
+sliced Wasserstein distance, the tenth by which the recommended one may fall back. As long as that was later than a third of the time so
+far, both go on, up to ``--limit``. Families and seeds in the results that are not there yet go on from where they were.
+"""
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import describe
+from benchmarks.recipes import DATA, RECIPES, measure, of_points, plot, settled
+from benchmarks.runs import seconds_at, train_together, trained
+from training import checkpoint
+from utils.files import write_json
+
+# Small enough that the published recipe, mostly the slower one, sees as much as it can make use of. Widths stay each recipe's own.
+SIZES = {
+    "dcgan": ["--height", "32", "--width", "32", "--batch_size", "16"],
+    "mlp_gan": ["--height", "32", "--width", "32", "--batch_size", "32", "--model.widths", "[256,512,1024]"],
+    "vgan": ["--height", "32", "--width", "32", "--frames", "8", "--batch_size", "8", "--model.depth", "3", "--model.time_depth", "2"],
+    "hrvgan": ["--height", "32", "--width", "32", "--frames", "8", "--batch_size", "8", "--grow_from", "0",
+               "--model.g_width", "8", "--model.d_width", "8", "--model.max_width", "64"],
+    "keyframes": ["--height", "32", "--width", "32", "--frames", "7", "--batch_size", "8", "--model.crop", "null",
+                  "--model.ae_downsampling", "4", "--model.ae_channels", "64"],
+}
+# Steps between checkpoints, recommended and published: about one in 25 to 30 seconds.
+EVERY = {"dcgan": (700, 200), "mlp_gan": (1200, 600), "vgan": (200, 150), "hrvgan": (160, 160), "keyframes": (250, 900)}
+TENTH = 1.1
+
+
+def at_its_best(points: list[dict]) -> float:
+    """Seconds of training at the first point within a tenth of the least SWD."""
+    least = min(point["swd"] for point in points)
+    return next(point["seconds"] for point in points if point["swd"] <= TENTH * least)
+
+
+def fallen(points: list[dict]) -> float:
+    """The worst SWD after the best one, over the best one."""
+    values = [point["swd"] for point in points]
+    best = values.index(min(values))
+    return max(values[best:]) / values[best]
+
+
+def train(family: str, seed: int, seconds: float, outs: dict[str, Path]) -> None:
+    """Train both recipes in their folders until each has trained for ``seconds``, or go on from where they are."""
+    flags = {outs[recipe]: ["--config", config.format(family), *SIZES[family], "--data", DATA, "--seed", str(seed), "--max_frames", "null",
+                            "--precision", "bf16", "--checkpoint_every", str(every), "--keep", "1000"]
+             for (recipe, config), every in zip(RECIPES.items(), EVERY[family])}
+    train_together(flags, seconds)
+
+
+def add_points(points: list[dict], out: Path, count: int) -> list[dict]:
+    """``points`` and those of checkpoints that were not there yet, as {"step", "seconds", "swd", "floor"}."""
+    seconds = seconds_at(out)
+    known = {point["step"] for point in points}
+    new = [(path, checkpoint.order(path)[1]) for path in checkpoint.listed(out / "checkpoints")]
+    return points + [{"step": step, "seconds": seconds[step], **dict(zip(("swd", "floor"), measure(path, count)))}
+                     for path, step in new if step and step in seconds and step not in known]
+
+
+def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, dict]:
+    """Both recipes with one seed: {"seed", "points", "alarms"} each."""
+    points = {recipe: known.get(recipe, {}).get("points", []) for recipe in RECIPES}
+    outs = {recipe: Path(options.work) / f"{family}_{recipe}_{seed}" for recipe in RECIPES}
+    goal = options.least
+    while not points["published"] or trained(outs["published"]) < goal:
+        train(family, seed, goal, outs)
+        with ProcessPoolExecutor(len(outs), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            found = [pool.submit(add_points, points[recipe], out, options.samples) for recipe, out in outs.items()]
+        points = {recipe: future.result() for recipe, future in zip(outs, found)}
+        # A hundredth more, so that the last checkpoint is not just short of it.
+        goal = min(3.03 * at_its_best(points["published"]), options.limit)
+    runs = {}
+    for recipe, found in points.items():
+        alarms = [json.loads(line) for line in (outs[recipe] / "alarms.jsonl").read_text().splitlines()]
+        runs[recipe] = {"seed": seed, "at_its_best": at_its_best(found), "end_over_best": found[-1]["swd"] / min(p["swd"] for p in found),
+                        "worst_after_best": fallen(found), "settled": settled(found),
+                        "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms] + of_points(found), "points": found}
+        print(f"{family} {recipe} seed {seed}: at its best after {at_its_best(found):.0f} of {found[-1]['seconds']:.0f} s, "
+              f"end {runs[recipe]['end_over_best']:.2f} and worst {fallen(found):.2f} of it, alarms: {runs[recipe]['alarms']}", flush=True)
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--least", type=float, default=240, help="seconds that each run lasts at least")
+    parser.add_argument("--limit", type=float, default=900, help="seconds after which a published recipe that still gets better is let go")
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--work", default="runs/stability", help="where the runs go")
+    parser.add_argument("--output", default="benchmarks/results/stability.json")
+    options = parser.parse_args()
+    output = Path(options.output)
+    results = json.loads(output.read_text())["families"] if output.exists() else {}
+    for seed in options.seeds:
+        for family in options.families:
+            runs = results.get(family, {}).get("runs", {recipe: [] for recipe in RECIPES})
+            known = {recipe: run for recipe in RECIPES for run in runs[recipe] if run["seed"] == seed}
+            found = pair(family, seed, known, options)
+            runs = {recipe: sorted([run for run in runs[recipe] if run["seed"] != seed] + [found[recipe]], key=lambda run: run["seed"])
+                    for recipe in RECIPES}
+            results[family] = {"settings": SIZES[family], "runs": runs}
+            write_json(output, {"command": "python -m benchmarks.stability", "data": DATA,
+                                "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
+            plot(results, output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
