@@ -83,8 +83,11 @@ class TrainConfig:
     """Learning rate of the discriminator, where it differs."""
     warmup: int = 500
     """Steps over which the learning rates rise from zero; without, Adam's first steps are as long as any and amplify rounding."""
-    lr_decay: Literal["none", "cosine"] = "none"
-    """How the learning rates fall: not at all, or to zero along half a cosine over the whole run, whose length is then settled."""
+    lr_decay: Literal["none", "sqrt", "cosine"] = "none"
+    """How the learning rates fall: not at all, with one over the square root of the step from `lr_decay_from` on
+    (Karras et al. 2024, arXiv 2312.02696), or to zero along half a cosine over the whole run, whose length is then settled."""
+    lr_decay_from: int = 2000
+    """Step from which `--lr_decay sqrt` applies."""
     beta1: float = 0.5
     """First-moment decay of Adam."""
     beta2: float = 0.999
@@ -199,7 +202,7 @@ class TrainConfig:
         """Cross-checks; raises UserError naming the flag. Returns itself."""
         for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
                      "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps",
-                     "eval_samples", "m_per_class"):
+                     "eval_samples", "m_per_class", "lr_decay_from"):
             _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads", "class_ce_steps"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
@@ -279,7 +282,7 @@ def from_dict(values: dict, models: dict[str, type], where: str) -> TrainConfig:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What differs between two configs in ways that would change the weights, as ``name: old -> new``."""
     flat_old, flat_new = (_flatten(config.as_dict()) for config in (old, new))
-    settled = {"steps", "epochs"} if new.lr_decay != "none" else set()
+    settled = {"steps", "epochs"} if new.lr_decay == "cosine" else set()
     why = lambda name: f", which learning rates follow with --lr_decay {new.lr_decay}" if name in settled else ""
     return [f"{name}: {flat_old.get(name)} -> {flat_new.get(name)}{why(name)}" for name in flat_new
             if name not in FREE_TO_CHANGE - settled and flat_old.get(name) != flat_new[name]]

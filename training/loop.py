@@ -95,7 +95,7 @@ class Loop:
                 self.log.close()
         if main and status == 0:
             # A learning rate that has decayed to its end cannot go on from there.
-            more = "; raise --steps or --epochs to go on" if self.config.lr_decay == "none" else ""
+            more = "; raise --steps or --epochs to go on" if self.config.lr_decay != "cosine" else ""
             print(f"{self.config.out}: complete at step {self.step}{more}" if complete else
                   f"done: {total} steps; report: {self.config.out}/report.html")
         return status
@@ -290,7 +290,9 @@ class Loop:
     def _set_lr(self) -> None:
         """Learning rates are a function of the step (and of the rollbacks so far)."""
         scale = self.lr_scale * min(1.0, self.step / max(self.config.warmup, 1))
-        if self.config.lr_decay == "cosine":
+        if self.config.lr_decay == "sqrt":
+            scale *= min(1.0, math.sqrt(self.config.lr_decay_from / self.step))
+        elif self.config.lr_decay == "cosine":
             scale *= (1 + math.cos(math.pi * (self.step - 1) / self.setup.steps)) / 2
         for phase in self.task.phases:
             for group, lr in zip(phase.optimizer.param_groups, self.base_lrs[phase.name]):

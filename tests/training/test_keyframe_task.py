@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -245,3 +246,20 @@ def test_the_learning_rate_falls_along_a_cosine_and_its_length_is_then_settled()
     assert differences(loop.config, longer) == ["steps: None -> 99, which learning rates follow with --lr_decay cosine"]
     longer.lr_decay = loop.config.lr_decay = "none"
     assert differences(loop.config, longer) == []
+
+
+def test_the_learning_rate_falls_with_the_root_of_the_step_whatever_the_length():
+    from training.loop import Loop
+
+    loop = Loop.__new__(Loop)
+    loop.config, loop.lr_scale = config(), 0.5
+    loop.config.lr_decay, loop.config.lr_decay_from, loop.config.warmup = "sqrt", 4, 2
+    loop.task = KeyframeTask(loop.config, DataInfo(), CPU)
+    loop.setup, loop.base_lrs = type("Setup", (), {"steps": 16}), {phase.name: [4.0] for phase in loop.task.phases}
+    for loop.step, expected in ((1, 1), (2, 2), (3, 2), (4, 2), (9, 2 * 2 / 3), (16, 1), (100, 0.4)):
+        loop._set_lr()
+        assert all(phase.optimizer.param_groups[0]["lr"] == pytest.approx(expected) for phase in loop.task.phases)
+    longer = replace(loop.config, steps=99)
+    assert differences(loop.config, longer) == []
+    longer.lr_decay_from = 5
+    assert differences(loop.config, longer) == ["lr_decay_from: 4 -> 5"]

@@ -94,6 +94,15 @@ def test_a_run_whose_learning_rate_has_ended_is_not_told_to_go_on(runner, tmp_pa
     assert "steps: 4 -> 8, which learning rates follow with --lr_decay cosine" in refused.stderr
 
 
+def test_a_run_whose_learning_rate_falls_with_the_root_of_the_step_can_be_made_longer(runner, tmp_path):
+    command = ["--lr_decay", "sqrt", "--lr_decay_from", "2"]
+    runner.train("--out", tmp_path / "straight", *command, "--steps", 8)
+    runner.train("--out", tmp_path / "longer", *command, "--steps", 4)
+    assert "raise --steps or --epochs" in runner.train("--out", tmp_path / "longer", *command, "--steps", 4).stdout
+    runner.train("--out", tmp_path / "longer", *command, "--steps", 8)
+    assert outcome(tmp_path / "longer") == outcome(tmp_path / "straight")
+
+
 @pytest.mark.parametrize("change", [["--seed", "7"], ["--model.g_width", "6"], ["--model.d_norm", "spectral"], ["--lr", "1e-3"],
                                     ["--batch_size", "4"], ["--loss", "hinge"], ["--width", "64"]], ids=lambda change: change[0])
 def test_another_run_for_the_same_folder_is_refused_in_one_line(runner, straight, tmp_path, change):
