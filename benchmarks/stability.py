@@ -3,9 +3,10 @@
     python -m benchmarks.stability --families mlp_gan --seeds 0 1     # writes benchmarks/results/stability.{json,png}
 
 Recommended and published recipe train at the same time, one thread each and in bfloat16, on the same synthetic videos at the same small
-size and batch, so that the published one gets as far as it can within minutes. It is at its best when a checkpoint first comes within a tenth of its least
-sliced Wasserstein distance, the tenth by which the recommended one may fall back. As long as that was later than a third of the time so
-far, both go on, up to ``--limit``. Families and seeds in the results that are not there yet go on from where they were.
+size and batch, so that the published one gets as far as it can within minutes. It is at its best when a checkpoint first comes within a
+tenth of its least sliced Wasserstein distance, the tenth by which the recommended one may fall back. As long as that was later than a
+third of the time so far, both go on, up to ``--limit``. Families and seeds in the results stay there; those that were let go sooner go
+on, anew if their folders are gone.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from benchmarks.runs import seconds_at, train_together, trained
 from training import checkpoint
 from utils.files import write_json
 
-# Small enough that the published recipe, mostly the slower one, sees as much as it can make use of. Widths stay each recipe's own unless named here.
+# Small enough that the published recipe, mostly the slower one, sees as much as it can make use of. Widths stay each recipe's own unless
+# named here.
 SIZES = {
     "dcgan": ["--height", "32", "--width", "32", "--batch_size", "8"],
     "mlp_gan": ["--height", "32", "--width", "32", "--batch_size", "32", "--model.widths", "[128,256,512]"],
@@ -68,22 +70,29 @@ def add_points(points: list[dict], out: Path, count: int) -> list[dict]:
                      for path, step in new if step and step in seconds and step not in known]
 
 
+def until(published: list[dict], options) -> float:
+    """Seconds for which both have to train, as far as the points of the published recipe tell."""
+    # A hundredth more, so that the last checkpoint is not just short of it.
+    return min(max(options.least, 3.03 * at_its_best(published) if published else 0), options.limit)
+
+
 def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, dict]:
-    """Both recipes with one seed: {"seed", "points", "alarms"} each."""
-    points = {recipe: known.get(recipe, {}).get("points", []) for recipe in RECIPES}
+    """Both recipes with one seed, each as in the results. ``known``: what they were when last measured, if they were."""
+    if known and known["published"]["seconds"] >= until(known["published"]["points"], options):
+        return known
     outs = {recipe: Path(options.work) / f"{family}_{recipe}_{seed}" for recipe in RECIPES}
-    goal = options.least
-    while not points["published"] or trained(outs["published"]) < goal:
+    going_on = known and all(out.exists() for out in outs.values())
+    points = {recipe: known[recipe]["points"] if going_on else [] for recipe in RECIPES}
+    while trained(outs["published"]) < (goal := until(points["published"], options)):
         train(family, seed, goal, outs)
         with ProcessPoolExecutor(len(outs), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             found = [pool.submit(add_points, points[recipe], out, options.samples) for recipe, out in outs.items()]
         points = {recipe: future.result() for recipe, future in zip(outs, found)}
-        # A hundredth more, so that the last checkpoint is not just short of it.
-        goal = min(3.03 * at_its_best(points["published"]), options.limit)
     runs = {}
     for recipe, found in points.items():
         alarms = [json.loads(line) for line in (outs[recipe] / "alarms.jsonl").read_text().splitlines()]
-        runs[recipe] = {"seed": seed, "at_its_best": at_its_best(found), "end_over_best": found[-1]["swd"] / min(p["swd"] for p in found),
+        runs[recipe] = {"seed": seed, "seconds": trained(outs[recipe]), "at_its_best": at_its_best(found),
+                        "end_over_best": found[-1]["swd"] / min(point["swd"] for point in found),
                         "worst_after_best": fallen(found), "settled": settled(found),
                         "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms] + of_points(found), "points": found}
         print(f"{family} {recipe} seed {seed}: at its best after {at_its_best(found):.0f} of {found[-1]['seconds']:.0f} s, "
