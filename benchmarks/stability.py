@@ -11,6 +11,7 @@ on, anew if their folders are gone.
 
 import argparse
 import json
+import statistics
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -100,6 +101,21 @@ def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, d
     return runs
 
 
+def row(family: str, runs: dict[str, list[dict]]) -> str:
+    """A line of the README's table: times of the published recipe, then for both the last and the worst SWD after the best one, each over
+    the best one, and how many runs raised an alarm; medians and ranges over the seeds."""
+    def spread(values: list[float], digits: int) -> str:
+        shown = [f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values))]
+        return shown[0] if len(values) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+    published = runs["published"]
+    cells = [f"`{family}`", spread([run["at_its_best"] for run in published], 0), spread([run["seconds"] for run in published], 0)]
+    for recipe in RECIPES:
+        cells.append(f"{spread([run['end_over_best'] for run in runs[recipe]], 2)}; "
+                     f"{spread([run['worst_after_best'] for run in runs[recipe]], 2)}; "
+                     f"{sum(bool(run['alarms']) for run in runs[recipe])} of {len(runs[recipe])}")
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=list(SIZES), choices=list(SIZES))
@@ -123,6 +139,8 @@ def main() -> None:
             write_json(output, {"command": "python -m benchmarks.stability", "data": DATA,
                                 "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
             plot(results, output.with_suffix(".png"))
+    for family, result in results.items():
+        print(row(family, result["runs"]))
 
 
 if __name__ == "__main__":

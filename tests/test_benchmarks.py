@@ -52,6 +52,37 @@ def test_stability_tells_when_a_recipe_is_at_its_best_and_how_far_it_falls():
     assert stability.at_its_best(points[:5]) == 30 and stability.fallen(points[:5]) == 1
 
 
+def test_stability_sums_seeds_up():
+    from benchmarks import stability
+
+    run = lambda best, end, *alarms: {"at_its_best": best, "seconds": 3 * best, "end_over_best": end, "worst_after_best": end,
+                                      "alarms": alarms}
+    runs = {"recommended": [run(9, 1.0)], "published": [run(100, 1.5, "samples alike at 3"), run(80, 1.0), run(120, 2.0, "x", "y")]}
+    assert stability.row("vgan", runs) == ("| `vgan` | 100 (80 to 120) | 300 (240 to 360) | 1.00; 1.00; 0 of 1 | "
+                                           "1.50 (1.00 to 2.00); 1.50 (1.00 to 2.00); 2 of 3 |")
+
+
+def test_a_pair_that_is_done_stays_and_one_whose_folders_are_gone_begins_anew(tmp_path, monkeypatch):
+    from argparse import Namespace
+
+    from benchmarks import stability
+
+    options = Namespace(least=10, limit=900, samples=8, work=str(tmp_path / "gone"))
+    points = [{"step": step, "seconds": 10.0 * step, "swd": 1.0 + (step < 3), "floor": 1.0} for step in range(1, 6)]
+    known = {recipe: {"seconds": 91.0, "points": points} for recipe in stability.RECIPES}
+    assert stability.until([], options) == 10 and stability.until(points, options) == pytest.approx(90.9)
+    assert stability.until(points, Namespace(least=100, limit=900)) == 100 and stability.until(points, Namespace(least=10, limit=50)) == 50
+    assert stability.pair("vgan", 0, known, options) is known
+    def train(family, seed, seconds, outs):
+        raise InterruptedError(f"{family} {seed} {seconds}")
+
+    monkeypatch.setattr(stability, "train", train)
+    for run in known.values():
+        run["seconds"] = 80.0
+    with pytest.raises(InterruptedError, match="vgan 0 10$"):  # as if nothing was known
+        stability.pair("vgan", 0, known, options)
+
+
 def test_seconds_of_training_add_up_over_restarts(tmp_path):
     from benchmarks import runs
 
