@@ -147,6 +147,9 @@ class TrainConfig:
     """DiffAugment policy, some of color,translation,cutout; one draw per clip."""
     augment_p: float = 1.0
     """Share of clips that is augmented."""
+    augment_warmup: int = 0
+    """Steps over which that share rises from zero (as in Huang et al. 2024, arXiv 2501.05441): a discriminator that does not know the
+    clips yet learns sooner without."""
     ema: float = 0.999
     """Decay of the averaged generator that is sampled from; 0 samples from the trained one."""
     clip_grad: float | None = None
@@ -211,7 +214,7 @@ class TrainConfig:
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
         for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
-                     "warmup", "grow_from", "eval_every"):
+                     "warmup", "augment_warmup", "grow_from", "eval_every"):
             _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         _need("class_ce_d", self.class_ce_d, self.class_ce_d is None or self.class_ce_d >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):

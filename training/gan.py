@@ -123,7 +123,8 @@ class GANTask:
     def _augment(self, video: Tensor, batch: Batch, name: str) -> Tensor:
         if not self.policy:
             return video
-        return augment(video, self.policy, draw(batch.noise, name, self.policy), self.config.augment_p)
+        share = self.config.augment_p * min(1.0, batch.step / max(self.config.augment_warmup, 1))
+        return augment(video, self.policy, draw(batch.noise, name, self.policy), share)
 
     def _verdict(self, video: Tensor, label: Tensor) -> Tensor:
         return _call(self.nets["discriminator"], video, label).float()

@@ -67,6 +67,17 @@ def answer_task(**settings):
                    lambda model, shape: {"generator": Answer(), "discriminator": Mean()})
 
 
+@pytest.mark.parametrize("step, share", [(1, 0.05), (5, 0.25), (10, 0.5), (99, 0.5)])
+def test_the_share_of_clips_that_is_augmented_rises(step, share):
+    task = answer_task(augment="color", augment_p=0.5, augment_warmup=10)
+    number = 4000
+    video = torch.rand(number, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    noise = Noise((0, step, "d", 0), slice(0, number), number, torch.device("cpu"))
+    batch = Batch(video, torch.zeros(number, dtype=torch.int64), noise, step)
+    changed = (task._augment(video, batch, "real") - video).abs().amax((1, 2, 3, 4)) > 1e-5
+    assert changed.float().mean().item() == pytest.approx(share, abs=0.03)
+
+
 def a_batch():
     video = torch.rand(4, 3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     return Batch(video, torch.tensor([0, 1, 0, 1]), Noise((0, 1, "g", 0), slice(0, 4), 4, torch.device("cpu")), 1)
