@@ -18,12 +18,11 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
-from benchmarks.runs import train_together
+from benchmarks.runs import seconds_at, train_together
 from evaluate import EvaluateConfig
 from evaluate import measure as evaluate
 from training import checkpoint, samples
 from training.alarms import ending, worsening
-from training.log import read_rows
 from training.restore import load_sampler
 from training.setup import read_videos
 from training.step import to_float
@@ -47,14 +46,17 @@ EVERY = {"dcgan": (160, 30), "mlp_gan": (500, 150), "vgan": (100, 40), "hrvgan":
 RECIPES = {"recommended": "configs/{}.yaml", "published": "configs/faithful/{}.yaml"}
 
 
-def train(family: str, seed: int, seconds: float, work: Path) -> dict[str, Path]:
-    """Train both recipes side by side; their folders."""
-    outs = {recipe: work / f"{family}_{recipe}_{seed}" for recipe in RECIPES}
-    flags = {outs[recipe]: ["--config", config.format(family), *SIZES[family], "--data", DATA, "--seed", str(seed), "--max_frames", "null",
-                            "--checkpoint_every", str(every), "--keep", "1000"]
-             for (recipe, config), every in zip(RECIPES.items(), EVERY[family])}
+def folders(family: str, seed: int, work: str) -> dict[str, Path]:
+    """Where both recipes train."""
+    return {recipe: Path(work) / f"{family}_{recipe}_{seed}" for recipe in RECIPES}
+
+
+def train(family: str, seed: int, seconds: float, outs: dict[str, Path], settings: list[str], every: tuple[int, int]) -> None:
+    """Train both recipes side by side in their folders until each has trained for ``seconds``, or go on from where they are."""
+    flags = {outs[recipe]: ["--config", config.format(family), *settings, "--data", DATA, "--seed", str(seed), "--max_frames", "null",
+                            "--checkpoint_every", str(steps), "--keep", "1000"]
+             for (recipe, config), steps in zip(RECIPES.items(), every)}
     train_together(flags, seconds)
-    return outs
 
 
 def measure(path: Path, count: int) -> tuple[float, float]:
@@ -63,15 +65,17 @@ def measure(path: Path, count: int) -> tuple[float, float]:
     return result.score.value, result.floor.value
 
 
+def add_points(points: list[dict], out: Path, count: int) -> list[dict]:
+    """``points`` and those of checkpoints that were not there yet, as {"step", "seconds", "swd", "floor"}."""
+    seconds, known = seconds_at(out), {point["step"] for point in points}
+    steps = {path: checkpoint.order(path)[1] for path in checkpoint.listed(out / "checkpoints")}
+    return points + [{"step": step, "seconds": seconds[step], **dict(zip(("swd", "floor"), measure(path, count)))}
+                     for path, step in steps.items() if step and step in seconds and step not in known]
+
+
 def curve(out: Path, seconds: float, count: int) -> list[dict]:
-    """Every checkpoint up to ``seconds`` as {"step", "seconds", "swd", "floor"}; all but the last are deleted."""
-    at = {row["step"]: row["seconds"] for row in read_rows(out / "metrics.jsonl")}
-    points = []
-    for path in checkpoint.listed(out / "checkpoints"):
-        step = checkpoint.order(path)[1]
-        if step and step in at and at[step] <= 1.02 * seconds:
-            swd, floor = measure(path, count)
-            points.append({"step": step, "seconds": at[step], "swd": swd, "floor": floor})
+    """The points of every checkpoint up to ``seconds``; all checkpoints but the last are deleted."""
+    points = [point for point in add_points([], out, count) if point["seconds"] <= 1.02 * seconds]
     for path in checkpoint.listed(out / "checkpoints")[:-1]:
         shutil.rmtree(path)
     return points
@@ -103,7 +107,8 @@ def strip(path: Path, columns: int = 8) -> np.ndarray:
 
 def compare(family: str, seed: int, options) -> dict[str, dict]:
     """Both recipes with one seed."""
-    outs, runs = train(family, seed, 3 * options.budget, Path(options.work)), {}
+    outs, runs = folders(family, seed, options.work), {}
+    train(family, seed, 3 * options.budget, outs, SIZES[family], EVERY[family])
     for recipe, out in outs.items():
         points = curve(out, 3 * options.budget, options.samples)
         alarms = [json.loads(line) for line in (out / "alarms.jsonl").read_text().splitlines()]

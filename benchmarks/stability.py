@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import describe
-from benchmarks.recipes import DATA, RECIPES, measure, of_points, plot, settled
-from benchmarks.runs import seconds_at, train_together, trained
-from training import checkpoint
+from benchmarks.recipes import DATA, RECIPES, add_points, folders, of_points, plot, settled, train
+from benchmarks.runs import trained
+from training.alarms import WORSE
 from utils.files import write_json
 
 # Small enough that the published recipe, mostly the slower one, sees as much as it can make use of. Widths stay each recipe's own unless
@@ -38,13 +38,12 @@ SIZES = {
 }
 # Steps between checkpoints, recommended and published: about one in 25 to 30 seconds.
 EVERY = {"dcgan": (1200, 400), "mlp_gan": (2000, 2000), "vgan": (300, 300), "hrvgan": (180, 180), "keyframes": (250, 900)}
-TENTH = 1.1
 
 
 def at_its_best(points: list[dict]) -> float:
     """Seconds of training at the first point within a tenth of the least SWD."""
     least = min(point["swd"] for point in points)
-    return next(point["seconds"] for point in points if point["swd"] <= TENTH * least)
+    return next(point["seconds"] for point in points if point["swd"] <= WORSE * least)
 
 
 def fallen(points: list[dict]) -> float:
@@ -52,23 +51,6 @@ def fallen(points: list[dict]) -> float:
     values = [point["swd"] for point in points]
     best = values.index(min(values))
     return max(values[best:]) / values[best]
-
-
-def train(family: str, seed: int, seconds: float, outs: dict[str, Path]) -> None:
-    """Train both recipes in their folders until each has trained for ``seconds``, or go on from where they are."""
-    flags = {outs[recipe]: ["--config", config.format(family), *SIZES[family], "--data", DATA, "--seed", str(seed), "--max_frames", "null",
-                            "--precision", "bf16", "--checkpoint_every", str(every), "--keep", "1000"]
-             for (recipe, config), every in zip(RECIPES.items(), EVERY[family])}
-    train_together(flags, seconds)
-
-
-def add_points(points: list[dict], out: Path, count: int) -> list[dict]:
-    """``points`` and those of checkpoints that were not there yet, as {"step", "seconds", "swd", "floor"}."""
-    seconds = seconds_at(out)
-    known = {point["step"] for point in points}
-    new = [(path, checkpoint.order(path)[1]) for path in checkpoint.listed(out / "checkpoints")]
-    return points + [{"step": step, "seconds": seconds[step], **dict(zip(("swd", "floor"), measure(path, count)))}
-                     for path, step in new if step and step in seconds and step not in known]
 
 
 def until(published: list[dict], options) -> float:
@@ -81,11 +63,11 @@ def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, d
     """Both recipes with one seed, each as in the results. ``known``: what they were when last measured, if they were."""
     if known and known["published"]["seconds"] >= until(known["published"]["points"], options):
         return known
-    outs = {recipe: Path(options.work) / f"{family}_{recipe}_{seed}" for recipe in RECIPES}
+    outs = folders(family, seed, options.work)
     going_on = known and all(out.exists() for out in outs.values())
     points = {recipe: known[recipe]["points"] if going_on else [] for recipe in RECIPES}
     while trained(outs["published"]) < (goal := until(points["published"], options)):
-        train(family, seed, goal, outs)
+        train(family, seed, goal, outs, [*SIZES[family], "--precision", "bf16"], EVERY[family])
         with ProcessPoolExecutor(len(outs), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             found = [pool.submit(add_points, points[recipe], out, options.samples) for recipe, out in outs.items()]
         points = {recipe: future.result() for recipe, future in zip(outs, found)}

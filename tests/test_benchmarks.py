@@ -73,7 +73,7 @@ def test_a_pair_that_is_done_stays_and_one_whose_folders_are_gone_begins_anew(tm
     assert stability.until([], options) == 10 and stability.until(points, options) == pytest.approx(90.9)
     assert stability.until(points, Namespace(least=100, limit=900)) == 100 and stability.until(points, Namespace(least=10, limit=50)) == 50
     assert stability.pair("vgan", 0, known, options) is known
-    def train(family, seed, seconds, outs):
+    def train(family, seed, seconds, *rest):
         raise InterruptedError(f"{family} {seed} {seconds}")
 
     monkeypatch.setattr(stability, "train", train)
@@ -101,16 +101,16 @@ def test_a_run_trained_for_long_enough_is_not_started_again(tmp_path):
         runs.train_together({tmp_path: ["--no_such_flag", "1"]}, 5.0)
 
 
-def test_stability_goes_on_with_the_points_it_has(runner, tmp_path):
-    from benchmarks import stability
+def test_points_of_a_run_that_goes_on_are_added(runner, tmp_path):
+    from benchmarks import recipes
 
     flags = ("--out", tmp_path / "run", "--precision", "fp32", "--checkpoint_every", "2", "--keep", "9", "--log_every", "2")
     runner.train(*flags, "--steps", "4")
-    points = stability.add_points([], tmp_path / "run", 8)
+    points = recipes.add_points([], tmp_path / "run", 8)
     assert [point["step"] for point in points] == [2, 4]
     runner.train(*flags, "--steps", "6")
-    assert stability.add_points(points, tmp_path / "run", 8)[:2] == points
-    assert [point["step"] for point in stability.add_points(points, tmp_path / "run", 8)] == [2, 4, 6]
+    assert recipes.add_points(points, tmp_path / "run", 8)[:2] == points
+    assert [point["step"] for point in recipes.add_points(points, tmp_path / "run", 8)] == [2, 4, 6]
 
 
 def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch):
