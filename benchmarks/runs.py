@@ -13,10 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def train_together(flags: dict[Path, list[str]], seconds: float) -> None:
     """One ``python train.py`` for each folder, one thread each, with those flags. All are stopped, with a checkpoint, as soon as each has
-    trained for ``seconds``, not counting start-up: so none has the machine to itself. SystemExit if one fails."""
-    running = {}
+    trained for ``seconds``, not counting start-up: so none has the machine to itself. Where all have already, none is started.
+    SystemExit if one fails."""
     if all(trained(out) >= seconds for out in flags):
         return
+    running = {}
     for out, chosen in flags.items():
         out.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "train.py", *chosen, "--out", str(out.resolve()), "--steps", "1000000", "--sample_every", "1000000",

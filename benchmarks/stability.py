@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import describe
-from benchmarks.recipes import DATA, RECIPES, add_points, folders, of_points, plot, settled, train
+from benchmarks.recipes import DATA, RECIPES, add_points, folders, of_points, plot, train
 from benchmarks.runs import trained
 from training.alarms import WORSE
 from utils.files import write_json
@@ -76,7 +76,7 @@ def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, d
         alarms = [json.loads(line) for line in (outs[recipe] / "alarms.jsonl").read_text().splitlines()]
         runs[recipe] = {"seed": seed, "seconds": trained(outs[recipe]), "at_its_best": at_its_best(found),
                         "end_over_best": found[-1]["swd"] / min(point["swd"] for point in found),
-                        "worst_after_best": fallen(found), "settled": settled(found),
+                        "worst_after_best": fallen(found),
                         "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms] + of_points(found), "points": found}
         print(f"{family} {recipe} seed {seed}: at its best after {at_its_best(found):.0f} of {found[-1]['seconds']:.0f} s, "
               f"end {runs[recipe]['end_over_best']:.2f} and worst {fallen(found):.2f} of it, alarms: {runs[recipe]['alarms']}", flush=True)
