@@ -1,7 +1,7 @@
 """Do samples show the class that was asked for? A classifier that never saw the generator is the judge.
 
     python -m benchmarks.labels --videos runs/labels_videos --classes horizontal_disc,vertical_disc,circle_disc,bounce_disc
-    python train.py --config configs/hrvgan.yaml --data runs/labels_videos --frame_skip 4 --wrong_labels 0.5 ... --out runs/labels
+    python train.py --config configs/hrvgan.yaml --data runs/labels_videos --frame_skip 4 --class_ce 1 ... --out runs/labels
     python -m benchmarks.labels --checkpoint runs/labels
 
 The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small

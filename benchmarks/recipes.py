@@ -140,8 +140,8 @@ def summarise(runs: dict[str, list], budget: float) -> dict:
             add(name, best[name]["swd"])
             add(f"{name}_end_over_best", points[-1]["swd"] / best[name]["swd"])
             add(f"{name}_settled_end_over_best", settled(points))
-        add("times_closer", _over_floor(best["published"]) / _over_floor(best["recommended"]))
-        add("times_closer_within_budget", _over_floor(early["published"]) / _over_floor(early["recommended"]))
+        add("times_closer", over_floor(best["published"]) / over_floor(best["recommended"]))
+        add("times_closer_within_budget", over_floor(early["published"]) / over_floor(early["recommended"]))
     return {name: {"median": statistics.median(values), "min": min(values), "max": max(values)} for name, values in found.items()}
 
 
@@ -149,7 +149,8 @@ def _best(points: list[dict], budget: float) -> dict:
     return min([point for point in points if point["seconds"] <= 1.02 * budget] or points[:1], key=lambda point: point["swd"])
 
 
-def _over_floor(point: dict) -> float:
+def over_floor(point: dict) -> float:
+    """How far a point's SWD is from that of real clips against real ones."""
     return max(1e-9, point["swd"] - point["floor"])
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import describe
-from benchmarks.recipes import DATA, RECIPES, add_points, folders, of_points, plot, train
+from benchmarks.recipes import DATA, RECIPES, add_points, folders, of_points, over_floor, plot, train
 from benchmarks.runs import trained
 from training.alarms import WORSE
 from utils.files import write_json
@@ -30,14 +30,14 @@ SIZES = {
     "dcgan": ["--height", "32", "--width", "32", "--batch_size", "8"],
     "mlp_gan": ["--height", "32", "--width", "32", "--batch_size", "32", "--model.widths", "[128,256,512]"],
     "vgan": ["--height", "32", "--width", "32", "--frames", "8", "--batch_size", "8", "--model.depth", "3", "--model.time_depth", "2",
-             "--model.g_width", "32", "--model.d_width", "32"],
+             "--model.g_width", "16", "--model.d_width", "16"],
     "hrvgan": ["--height", "32", "--width", "32", "--frames", "8", "--batch_size", "8", "--grow_from", "0",
                "--model.g_width", "8", "--model.d_width", "8", "--model.max_width", "64"],
     "keyframes": ["--height", "32", "--width", "32", "--frames", "7", "--batch_size", "8", "--model.crop", "null",
                   "--model.ae_downsampling", "4", "--model.ae_channels", "64"],
 }
 # Steps between checkpoints, recommended and published: about one in 25 to 30 seconds.
-EVERY = {"dcgan": (1200, 400), "mlp_gan": (2000, 2000), "vgan": (300, 300), "hrvgan": (180, 180), "keyframes": (250, 900)}
+EVERY = {"dcgan": (1200, 400), "mlp_gan": (2000, 2000), "vgan": (600, 600), "hrvgan": (180, 180), "keyframes": (250, 900)}
 
 
 def at_its_best(points: list[dict]) -> float:
@@ -84,17 +84,24 @@ def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, d
 
 
 def row(family: str, runs: dict[str, list[dict]]) -> str:
-    """A line of the README's table: times of the published recipe, then for both the last and the worst SWD after the best one, each over
-    the best one, and how many runs raised an alarm; medians and ranges over the seeds."""
+    """A line of the README's table: times of the published recipe; for both the best SWD, the last and the worst after it, each over the
+    best one, and how many runs raised an alarm; the floor, and how much closer to it the recommended one's best is, if not at it; medians
+    and ranges over the seeds."""
     def spread(values: list[float], digits: int) -> str:
         shown = [f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values))]
-        return shown[0] if len(values) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+        return shown[0] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]} to {shown[2]})"
     published = runs["published"]
     cells = [f"`{family}`", spread([run["at_its_best"] for run in published], 0), spread([run["seconds"] for run in published], 0)]
+    bests = {recipe: [min(run["points"], key=lambda point: point["swd"]) for run in runs[recipe]] for recipe in RECIPES}
     for recipe in RECIPES:
-        cells.append(f"{spread([run['end_over_best'] for run in runs[recipe]], 2)}; "
+        cells.append(f"{spread([point['swd'] for point in bests[recipe]], 0)}; "
+                     f"{spread([run['end_over_best'] for run in runs[recipe]], 2)}; "
                      f"{spread([run['worst_after_best'] for run in runs[recipe]], 2)}; "
                      f"{sum(bool(run['alarms']) for run in runs[recipe])} of {len(runs[recipe])}")
+    floors = [point["floor"] for point in bests["recommended"]]
+    at_floor = any(point["swd"] <= point["floor"] for point in bests["recommended"])
+    cells += [spread(floors, 0), "at it" if at_floor else spread([over_floor(published) / over_floor(ours) for ours, published
+                                                                  in zip(bests["recommended"], bests["published"])], 1)]
     return f"| {' | '.join(cells)} |"
 
 

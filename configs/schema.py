@@ -122,11 +122,13 @@ class TrainConfig:
     r2: float = 0.0
     """The same on generated clips."""
     penalty_every: int = 1
-    """Apply r1 and r2 at every N-th discriminator step, N times as strong."""
+    """Apply r1 and r2 at every N-th step, N times as strong."""
     pixel_mse: float = 0.0
     """Weight of the squared difference of generated clips to the real ones of the batch."""
     first_frame_l1: float = 0.0
     """Weight of the difference of the first generated frame to the one it was made from."""
+    random_frame: bool = False
+    """Let clips be made from, and `first_frame_l1` hold at, a frame drawn at random from each real clip instead of its first."""
     wrong_labels: float = 0.0
     """Of what the discriminator has to refuse, the share that is real clips with a label not theirs
     (Reed et al. 2016, arXiv 1605.05396)."""

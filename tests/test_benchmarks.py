@@ -55,11 +55,14 @@ def test_stability_tells_when_a_recipe_is_at_its_best_and_how_far_it_falls():
 def test_stability_sums_seeds_up():
     from benchmarks import stability
 
-    run = lambda best, end, *alarms: {"at_its_best": best, "seconds": 3 * best, "end_over_best": end, "worst_after_best": end,
-                                      "alarms": alarms}
-    runs = {"recommended": [run(9, 1.0)], "published": [run(100, 1.5, "samples alike at 3"), run(80, 1.0), run(120, 2.0, "x", "y")]}
-    assert stability.row("vgan", runs) == ("| `vgan` | 100 (80 to 120) | 300 (240 to 360) | 1.00; 1.00; 0 of 1 | "
-                                           "1.50 (1.00 to 2.00); 1.50 (1.00 to 2.00); 2 of 3 |")
+    run = lambda best, end, swd, *alarms: {"at_its_best": best, "seconds": 3 * best, "end_over_best": end, "worst_after_best": end,
+                                           "alarms": alarms, "points": [{"swd": 900.0, "floor": 30.0}, {"swd": swd, "floor": 30.0}]}
+    runs = {"recommended": [run(9, 1.0, 60.0)] * 3,
+            "published": [run(100, 1.5, 150.0, "samples alike at 3"), run(80, 1.0, 90.0), run(120, 2.0, 120.0, "x", "y")]}
+    assert stability.row("vgan", runs) == ("| `vgan` | 100 (80 to 120) | 300 (240 to 360) | 60; 1.00; 1.00; 0 of 3 | "
+                                           "120 (90 to 150); 1.50 (1.00 to 2.00); 1.50 (1.00 to 2.00); 2 of 3 | 30 | 3.0 (2.0 to 4.0) |")
+    runs["recommended"] = [run(9, 1.0, 29.0)]
+    assert stability.row("vgan", runs).endswith("| 30 | at it |")
 
 
 def test_a_pair_that_is_done_stays_and_one_whose_folders_are_gone_begins_anew(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ class GANTask:
     """Trains ``generator`` against ``discriminator`` (or critic) with the losses and penalties of the config.
 
     A network with ``takes_labels = True`` is called with class indices as its second argument. A generator with
-    ``takes_image = True`` is given the first frames (B, 3, H, W) of real clips instead of latents. One with ``streams(...)``, called
+    ``takes_image = True`` is given frames (B, 3, H, W) of real clips, mostly the first, instead of latents. One with ``streams(...)``, called
     like its ``forward``, gives the parts of its film by name: "film", "mask" ... Networks with ``set_growth`` (models/growth.py) may grow.
     """
 
@@ -45,8 +45,8 @@ class GANTask:
         self.has_streams = hasattr(generator, "streams")
         labelled, tells = (hasattr(self.nets["discriminator"], name) for name in ("takes_labels", "judge"))
         self.names_classes = tells and info.num_classes > 1
-        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("wrong_labels", labelled),
-                             ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
+        for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("random_frame", self.takes_image),
+                             ("wrong_labels", labelled), ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
                              ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
@@ -118,7 +118,15 @@ class GANTask:
 
     def _source(self, batch: Batch) -> Tensor:
         """What the generator makes its clips from."""
-        return batch.video[:, :, 0] if self.takes_image else batch.noise.normal("latent", self.latent_dim)
+        return self._given(batch.video, batch) if self.takes_image else batch.noise.normal("latent", self.latent_dim)
+
+    def _given(self, video: Tensor, batch: Batch) -> Tensor:
+        """Of each clip the frame (B, 3, H, W) at the place of the one that its generated clip is made from."""
+        if not self.config.random_frame:
+            return video[:, :, 0]
+        frames = video.shape[2]
+        place = (batch.noise.uniform("image") * frames).long().clamp(max=frames - 1)
+        return video[torch.arange(len(video), device=video.device), :, place]
 
     def _augment(self, video: Tensor, batch: Batch, name: str) -> Tensor:
         if not self.policy:
@@ -214,7 +222,7 @@ class GANTask:
         if config.pixel_mse:
             shown["pixel_mse"] = (made.float() - batch.video).square().mean()
         if config.first_frame_l1:
-            shown["first_frame_l1"] = (made[:, :, 0].float() - batch.video[:, :, 0]).abs().mean()
+            shown["first_frame_l1"] = (self._given(made, batch).float() - self._given(batch.video, batch)).abs().mean()
         weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1,
                    "class_ce": config.class_ce, "diversity": config.diversity}
         return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}

@@ -23,9 +23,10 @@ TOLERANCE = 1e-5
 class CompiledSlopes:
     """``||dD/dvideo||^2`` of each clip as :func:`training.losses.squared_slopes` gives it.
 
-    Before first use it is checked beside that function, value and parameter gradients, in float32. Where they differ by more than
-    ``TOLERANCE`` (relative), or nothing can be compiled (no C++ compiler), the plain one takes over with one printed line; at once for
-    networks that change or draw something whenever they are called, which a check would disturb.
+    Before first use it is checked beside that function, value and parameter gradients: in float32 to ``TOLERANCE`` (relative), and where
+    training is in a shorter type also in that, where it may be twice as far from float32 as the plain one is. Where it is farther off, or
+    nothing can be compiled (no C++ compiler), the plain one takes over with one printed line; at once for networks that change or draw
+    something whenever they are called, which a check would disturb.
     """
 
     def __init__(self, net: nn.Module):
@@ -39,8 +40,11 @@ class CompiledSlopes:
         if self.works is None:
             self.works = self._check(discriminator, video, label)
         if self.works:
-            return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video.detach(), label)
+            return self._differentiate(video.detach(), label)
         return squared_slopes(discriminator, video)
+
+    def _differentiate(self, video: Tensor, label: Tensor | None) -> Tensor:
+        return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video, label)
 
     def _slopes(self, parameters: dict, buffers: dict, video: Tensor, label: Tensor | None) -> Tensor:
         inputs = (label,) if label is not None else ()
@@ -52,18 +56,22 @@ class CompiledSlopes:
             if isinstance(layer, (BatchNorm, ParametrizationList)) or isinstance(layer, nn.Dropout) and layer.p:
                 return self._gives_up("the network has dropout, batch or spectral normalisation")
         noise = torch.randn(video.shape, generator=torch_generator(0, "compiled penalty")).to(video.device)
-        with torch.autocast(video.device.type, enabled=False):
-            expected = self._with_gradients(squared_slopes(discriminator, noise))
-            try:
-                found = self._with_gradients(self._compiled(dict(self._net.named_parameters()),
-                                                            dict(self._net.named_buffers()), noise, label))
-            except Exception as error:  # whatever stops the compiler must not stop training
-                return self._gives_up(str(error).strip().partition("\n")[0] or type(error).__name__)
-        # A gradient that is zero but for rounding says nothing about the others.
-        least = 1e-3 * max(value.abs().max() for value in expected[1:])
-        scales = [expected[0].abs(), *(value.abs().max().clamp_min(least) for value in expected[1:])]
-        worst = max(((a - b).abs().max() / scale.clamp_min(1e-12)).item() for a, b, scale in zip(found, expected, scales))
-        return worst <= TOLERANCE or self._gives_up(f"it differs from the plain one by {worst:.1e}")
+        plain = lambda: self._with_gradients(squared_slopes(discriminator, noise))
+        compiled = lambda: self._with_gradients(self._differentiate(noise, label))
+        try:
+            with torch.autocast(video.device.type, enabled=False):
+                exact = plain()
+                worst = _difference(compiled(), exact)
+            if worst > TOLERANCE:
+                return self._gives_up(f"it differs from the plain one by {worst:.1e}")
+            # What training will call is another graph where it is not in float32; of that no more can be asked than of the plain one.
+            if torch.is_autocast_enabled(video.device.type):
+                worst, rounding = _difference(compiled(), exact), _difference(plain(), exact)
+                if not worst <= 2 * rounding + TOLERANCE:
+                    return self._gives_up(f"in reduced precision it is {worst:.1e} off, the plain one {rounding:.1e}")
+        except Exception as error:  # whatever stops the compiler must not stop training
+            return self._gives_up(str(error).strip().partition("\n")[0] or type(error).__name__)
+        return True
 
     def _with_gradients(self, slopes: Tensor) -> list[Tensor]:
         """The penalty and what it does to each parameter."""
@@ -75,3 +83,11 @@ class CompiledSlopes:
         if distributed.is_main():
             print(f"--compile_penalty: not compiled, penalties are computed as without it ({why})", flush=True)
         return False
+
+
+def _difference(found: list[Tensor], expected: list[Tensor]) -> float:
+    """The largest one of the penalty and of each parameter's gradient, relative to the largest value there."""
+    # A gradient that is zero but for rounding says nothing about the others.
+    least = 1e-3 * max(value.abs().max() for value in expected[1:])
+    scales = [expected[0].abs(), *(value.abs().max().clamp_min(least) for value in expected[1:])]
+    return max(((a - b).abs().max() / scale.clamp_min(1e-12)).item() for a, b, scale in zip(found, expected, scales))

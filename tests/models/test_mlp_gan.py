@@ -1,6 +1,7 @@
 """MLP GAN: the published sizes, shapes at any size, pieces that equal the whole, gradients everywhere."""
 
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -8,14 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from configs.cli import parse
+from configs.schema import TrainConfig
 from models import mlp_gan
 from models.mlp_gan import Dense, MLPGANConfig, build
 from models.shape import ClipShape
+from tests.configs.test_recipes import FOLDER
+from training.registry import MODELS
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 5, "widths": [8, 12], "components": 0}
-PUBLISHED = {"widths": [1024, 2048, 4096], "components": 0, "g_slope": 0.0, "g_norm": "none", "d_norm": "none", "g_mean": False,
-             "d_minibatch_std": False, "init": "torch"}
+FAITHFUL = parse(TrainConfig, ["--config", str(FOLDER / "faithful" / "mlp_gan.yaml")], models=MODELS)
+PUBLISHED = asdict(FAITHFUL.model)
 
 
 def count(net: nn.Module) -> int:
@@ -24,7 +29,7 @@ def count(net: nn.Module) -> int:
 
 def test_the_published_pair_has_the_published_sizes():
     with torch.device("meta"):
-        nets = build(MLPGANConfig(**PUBLISHED), ClipShape(1, 256, 256))
+        nets = build(MLPGANConfig(**PUBLISHED), ClipShape(FAITHFUL.frames, FAITHFUL.height, FAITHFUL.width))
         assert {name: count(net) for name, net in nets.items()} == {"generator": 816_098_304, "discriminator": 815_800_321}
         frames = nets["generator"](torch.zeros(2, 100))
         assert frames.shape == (2, 3, 1, 256, 256) and nets["discriminator"](frames).shape == (2,)

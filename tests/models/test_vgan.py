@@ -89,8 +89,8 @@ def test_published_settings():
     assert (plain.batch_size, plain.mask_l1, plain.first_frame_l1) == (64, 0.1, 0)
     assert (plain.lr, plain.beta1, plain.loss) == (2e-4, 0.5, "bce")
     assert (conditional.batch_size, conditional.mask_l1, conditional.first_frame_l1) == (32, 0, 10)
-    assert (wgan.batch_size, wgan.loss, wgan.optimizer, wgan.lr, wgan.clip_weights, wgan.g_every, wgan.first_frame_l1) == (
-        3, "wgan", "rmsprop", 5e-5, 0.01, 3, 10)
+    assert (wgan.batch_size, wgan.loss, wgan.optimizer, wgan.lr, wgan.clip_weights, wgan.g_every, wgan.first_frame_l1,
+            wgan.random_frame) == (3, "wgan", "rmsprop", 5e-5, 0.01, 3, 10, True)
 
 
 @settings(max_examples=25, deadline=None)

@@ -39,7 +39,7 @@ class Answer(torch.nn.Module):
         self.scale = torch.nn.Parameter(torch.tensor(0.5))
 
     def streams(self, image, label):
-        film = (image * self.scale + label.view(-1, 1, 1, 1) / 10).unsqueeze(2).expand(-1, -1, 2, -1, -1)
+        film = (image * self.scale + label.view(-1, 1, 1, 1) / 10).unsqueeze(2) + torch.arange(2).view(2, 1, 1) / 5
         return {"film": film, "mask": torch.full_like(film[:, :1], 0.25)}
 
     def forward(self, image, label):
@@ -94,6 +94,21 @@ def test_terms_of_a_generator_that_answers_to_images():
     assert terms["pixel_mse"].item() == pytest.approx((made - batch.video).square().mean().item(), rel=1e-5)
     expected = plain + 2 * terms["mask"] + 3 * terms["first_frame_l1"] + 4 * terms["pixel_mse"]
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_any_frame_may_be_the_one_that_a_clip_is_made_from():
+    number, frames = 600, 2
+    video = torch.rand(number, 3, frames, 2, 2, generator=torch.Generator().manual_seed(0))
+    batch = Batch(video, torch.zeros(number, dtype=torch.int64), Noise((0, 1, "g", 0), slice(0, number), number, torch.device("cpu")), 1)
+    task = answer_task(random_frame=True, first_frame_l1=1.0)
+    given = task._source(batch)
+    places = (video - given[:, :, None]).abs().amax((1, 3, 4)).argmin(1)
+    assert torch.equal(video[torch.arange(number), :, places], given)
+    assert all(abs(share - 1 / frames) < 0.06 for share in (places.bincount(minlength=frames) / number).tolist())
+    made = Answer()(given, batch.label)
+    expected = (made[torch.arange(number), :, places] - given).abs().mean()
+    assert task.losses("g", batch)["first_frame_l1"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.equal(task._source(batch), given), "the discriminator's turn on the same batch sees the same frames"
 
 
 def test_a_critic_with_gradient_penalty():
@@ -198,7 +213,7 @@ def test_samples_of_a_generator_that_answers_to_images():
     assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
 
 
-@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "wrong_labels", "class_ce", "class_ce_d", "class_ce_steps"])
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "random_frame", "wrong_labels", "class_ce", "class_ce_d", "class_ce_steps"])
 def test_a_term_that_could_apply_to_nothing_is_refused(term):
     with pytest.raises(UserError, match=f"--{term} 1"):
         build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 1}), DataInfo())

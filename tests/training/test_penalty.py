@@ -103,6 +103,27 @@ def test_without_a_compiler_the_plain_penalty_takes_over(monkeypatch, capsys):
     check_fallback(capsys, "no C++ compiler found)")
 
 
+@pytest.mark.parametrize("wrong, reason", [(lambda slopes: 3 * slopes, "in reduced precision it is"),
+                                           (lambda slopes: slopes.missing, "has no attribute 'missing'")])
+def test_what_goes_wrong_in_the_precision_of_training_alone_is_found_out(monkeypatch, capsys, wrong, reason):
+    uncompiled(monkeypatch)
+    kept = CompiledSlopes._slopes
+    monkeypatch.setattr(CompiledSlopes, "_slopes", lambda self, *rest: wrong(kept(self, *rest)) if torch.is_autocast_enabled("cpu")
+                        else kept(self, *rest))
+    with torch.autocast("cpu", torch.bfloat16):
+        check_fallback(capsys, reason)
+
+
+def test_in_bfloat16_the_compiled_penalty_is_as_exact_as_the_plain_one(capsys):
+    if not compiler_works():
+        pytest.skip("nothing compiles on this machine")
+    task, exact = task_of(r1=1.0, compile_penalty=True), task_of(r1=1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = task.losses("d", batch())["r1"]
+    assert task._compiled.works, capsys.readouterr().out
+    assert found.item() == pytest.approx(exact.losses("d", batch())["r1"].item(), rel=0.1)
+
+
 def check_fallback(capsys, reason: str) -> None:
     plain, ours = task_of(r1=1.0), task_of(r1=1.0, compile_penalty=True)
     for step in (1, 2):
