@@ -62,7 +62,7 @@ class CompiledSlopes:
             with torch.autocast(video.device.type, enabled=False):
                 exact = plain()
                 worst = _difference(compiled(), exact)
-            if worst > TOLERANCE:
+            if not worst <= TOLERANCE:
                 return self._gives_up(f"it differs from the plain one by {worst:.1e}")
             # What training will call is another graph where it is not in float32; of that no more can be asked than of the plain one.
             if torch.is_autocast_enabled(video.device.type):

@@ -124,6 +124,13 @@ def test_in_bfloat16_the_compiled_penalty_is_as_exact_as_the_plain_one(capsys):
     assert found.item() == pytest.approx(exact.losses("d", batch())["r1"].item(), rel=0.1)
 
 
+def test_a_penalty_that_is_no_number_is_found_out(monkeypatch, capsys):
+    uncompiled(monkeypatch)
+    kept = CompiledSlopes._slopes
+    monkeypatch.setattr(CompiledSlopes, "_slopes", lambda self, *rest: kept(self, *rest) * float("nan"))
+    check_fallback(capsys, "differs from the plain one by nan")
+
+
 def check_fallback(capsys, reason: str) -> None:
     plain, ours = task_of(r1=1.0), task_of(r1=1.0, compile_penalty=True)
     for step in (1, 2):
