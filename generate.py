@@ -92,7 +92,7 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
                 score.add(*map(torch.from_numpy, (made, real)))
                 progress.update()
     if not config.factor:
-        numbers = {"input": config.input, "checkpoint": str(sampler.path), "keyframe_interval": config.keyframe_interval,
+        numbers = {"input": str(config.input), "checkpoint": str(sampler.path), "keyframe_interval": config.keyframe_interval,
                    **score.numbers(), **asdict(kept)}
         write_json(writer.path.with_suffix(".json"), numbers)
         if not quiet:

@@ -5,7 +5,8 @@
 Both recipes of a family train at the same time, one thread each, on the same synthetic videos, at the same size and batch, to three times
 the budget: the bests tell which is ahead, within the budget and in all; how far the last is from the best tells which is stable.
 About a dozen checkpoints on the way are measured and divided by what real clips score against real clips. Strips of samples are written
-beside the figures. Families and seeds already in the results stay there, so a long comparison can be made in parts.
+beside the figures. Families and seeds already in the results stay there and are not trained again, so a long comparison can be made in
+parts.
 """
 
 import argparse
@@ -112,8 +113,8 @@ def compare(family: str, seed: int, options) -> dict[str, dict]:
     for recipe, out in outs.items():
         points = curve(out, 3 * options.budget, options.samples)
         alarms = [json.loads(line) for line in (out / "alarms.jsonl").read_text().splitlines()]
-        runs[recipe] = {"seed": seed, "points": points, "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms]
-                        + of_points(points)}
+        runs[recipe] = {"seed": seed, "cpu": describe()["cpu"], "points": points,
+                        "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms] + of_points(points)}
         best = min(points, key=lambda point: point["swd"])
         print(f"{family} {recipe} seed {seed}: best {best['swd']:.1f} at step {best['step']}, last {points[-1]['swd']:.1f} at step "
               f"{points[-1]['step']}, real against real {best['floor']:.1f}, {len(alarms)} alarms", flush=True)
@@ -182,13 +183,17 @@ def main() -> None:
     results = json.loads(output.read_text())["families"] if output.exists() else {}
     for seed in options.seeds:
         for family in options.families:
-            known = results.get(family, {}).get("runs", {recipe: [] for recipe in RECIPES})
-            if not any(run["seed"] == seed for run in known["published"]):
-                for recipe, run in compare(family, seed, options).items():
-                    known[recipe] = [*known[recipe], run]
-            results[family] = {"settings": SIZES[family], "budget_seconds": options.budget, "runs": known,
-                               **summarise(known, options.budget)}
-            write_json(output, {"command": f"python -m benchmarks.recipes --budget {options.budget:g}", "data": DATA,
+            known = results.get(family, {"budget_seconds": options.budget, "runs": {recipe: [] for recipe in RECIPES}})
+            runs, budget = known["runs"], known["budget_seconds"]
+            if any(run["seed"] == seed for run in runs["published"]):
+                continue
+            if budget != options.budget:
+                parser.error(f"--budget {options.budget:g}: other seeds of {family} in {output} had {budget:g}; "
+                             "take that, or another --output")
+            for recipe, run in compare(family, seed, options).items():
+                runs[recipe] = [*runs[recipe], run]
+            results[family] = {"settings": SIZES[family], "budget_seconds": budget, "runs": runs, **summarise(runs, budget)}
+            write_json(output, {"command": "python -m benchmarks.recipes", "data": DATA,
                                 "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
             plot(results, output.with_suffix(".png"))
 

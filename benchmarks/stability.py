@@ -74,7 +74,7 @@ def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, d
     runs = {}
     for recipe, found in points.items():
         alarms = [json.loads(line) for line in (outs[recipe] / "alarms.jsonl").read_text().splitlines()]
-        runs[recipe] = {"seed": seed, "seconds": trained(outs[recipe]), "at_its_best": at_its_best(found),
+        runs[recipe] = {"seed": seed, "cpu": describe()["cpu"], "seconds": trained(outs[recipe]), "at_its_best": at_its_best(found),
                         "end_over_best": found[-1]["swd"] / min(point["swd"] for point in found),
                         "worst_after_best": fallen(found),
                         "alarms": [f"{alarm['kind']} at {alarm['step']}" for alarm in alarms] + of_points(found), "points": found}

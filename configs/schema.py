@@ -231,8 +231,10 @@ class TrainConfig:
             raise UserError("--frame_skip, --fps and --max_frames exclude each other: give one of them")
         if self.ordered and self.m_per_class > 1:
             raise UserError("--ordered and --m_per_class exclude each other: give one of them")
-        if self.spectral_norm and self.clip_weights is not None:
-            raise UserError(f"--spectral_norm and --clip_weights {self.clip_weights} exclude each other: how large weights are makes no "
+        by_name = getattr(self.model, "d_norm", None) == "spectral"
+        if (self.spectral_norm or by_name) and self.clip_weights is not None:
+            flag = "--model.d_norm spectral" if by_name else "--spectral_norm"
+            raise UserError(f"{flag} and --clip_weights {self.clip_weights} exclude each other: how large weights are makes no "
                             "difference once they are divided by their norm; give one of them")
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")

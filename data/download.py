@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import urllib.parse
+import warnings
 from dataclasses import dataclass, field
 from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
@@ -117,9 +118,12 @@ def _cookies(path: str | None) -> tuple[MozillaCookieJar | None, str | None]:
     jar = MozillaCookieJar(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
-        jar.load(ignore_discard=True, ignore_expires=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the standard library shows its own traceback beside the error it raises
+            jar.load(ignore_discard=True, ignore_expires=True)
     except LoadError:
-        raise UserError(f"--cookies {path}: is not in Netscape format (its first line must be '# Netscape HTTP Cookie File')") from None
+        raise UserError(f"--cookies {path}: is not in Netscape format (its first line must be '# Netscape HTTP Cookie File', and each "
+                        "cookie a line of seven fields with tabs between them)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--cookies {path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
     for cookie in jar:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.growth import Growing, check_levels, double, fade, halve
 from models.layers import BatchNorm, MinibatchStd, SamePad
 from models.shape import ClipShape
+from models.spectral import normalise_spectrally
 from utils.errors import UserError
 
 
@@ -129,9 +130,7 @@ class Discriminator(Growing):
             # Large first verdicts would throw the generator far off before it has learnt anything.
             self.verdict[-1].weight.data.mul_(0.1)
         if config.d_norm == "spectral":
-            for module in self.modules():
-                if isinstance(module, (nn.Conv2d, nn.Linear)):
-                    nn.utils.parametrizations.spectral_norm(module)
+            normalise_spectrally(self)
 
     def forward(self, video: Tensor) -> Tensor:
         level, x = self.level, self._enter(video, self.level)

@@ -129,9 +129,13 @@ class MinibatchStd(nn.Module):
         super().__init__()
         self.group = group
 
+    def group_of(self, batch: int) -> int:
+        """How many clips of so large a batch are compared."""
+        return next(n for n in range(min(self.group, batch), 0, -1) if batch % n == 0)
+
     def forward(self, x: Tensor) -> Tensor:
         batch = x.shape[0]
-        size = next(n for n in range(min(self.group, batch), 0, -1) if batch % n == 0)
+        size = self.group_of(batch)
         values = x.float().reshape(batch // size, size, *x.shape[1:])
         # torch.var over a middle axis takes ten times as long on a CPU.
         variance = (values - values.mean(1, keepdim=True)).square().mean(1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.dcgan import check_size
 from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd
 from models.shape import ClipShape
+from models.spectral import normalise_spectrally
 from utils.errors import UserError
 
 Norm = Literal["batch", "group", "none"]
@@ -153,7 +154,7 @@ class ConditionalGenerator(nn.Module):
         inputs = 3
         for level, width in enumerate(_widths(config.g_width, config.max_width, depth)):
             layers += [nn.Conv2d(inputs, width, config.e_kernel, 2, config.e_kernel // 4),
-                       *(_norm(config.g_norm, width) if level else []), nn.ReLU(inplace=True)]
+                       *(_norm(config.g_norm, width, 1e-3) if level else []), nn.ReLU(inplace=True)]
             inputs = width
         if config.latent_dim:
             layers += [nn.Conv2d(inputs, config.latent_dim, (shape.height >> depth, shape.width >> depth)), nn.ReLU(inplace=True)]
@@ -193,9 +194,7 @@ class Discriminator(nn.Module):
             # Large first verdicts would throw the generator far off before it has learnt anything.
             self.verdict.weight.data.mul_(0.1)
         if config.d_norm == "spectral":
-            for module in [*self.layers, self.verdict]:
-                if isinstance(module, (nn.Conv3d, nn.Linear)):
-                    nn.utils.parametrizations.spectral_norm(module)
+            normalise_spectrally(self)
 
     def forward(self, video: Tensor) -> Tensor:
         x = self.variety(self.layers(video).flatten(2, 3))  # time as further rows: all that follows looks at is the channels

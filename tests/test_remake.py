@@ -216,7 +216,7 @@ def test_every_frame_a_keyframe(remaker):
 
 def test_the_report_of_a_film_from_keyframes(run, tmp_path):
     source = write_film(tmp_path / "source.mp4", moving(9))
-    written = generate_video(output_file=tmp_path / "kept.mp4", model_path=run, input=str(source), keyframe_interval=4, device="cpu")
+    written = generate_video(output_file=tmp_path / "kept.mp4", model_path=run, input=source, keyframe_interval=4, device="cpu")
     frames, rate = read(written)
     numbers = json.loads((tmp_path / "kept.json").read_text())
     assert len(frames) == 9 and rate == 25 and (numbers["frames"], numbers["keyframes"]) == (9, 3)

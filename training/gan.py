@@ -71,14 +71,19 @@ class GANTask:
         if config.share_fakes:
             self.phases.reverse()
         self._shared: dict[int, Tensor] = {}
-        self._compiled = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty else None
+        self.compiled_slopes = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty else None
 
     def get_ready(self) -> None:
-        """Warns where a penalty means little."""
+        """Warns where a penalty, or a grouping of the batch, means little."""
         mixes = any(isinstance(layer, BatchNorm) for layer in self.nets["discriminator"].modules())
         if self.config.loss == "wgan_gp" and mixes and distributed.is_main():
             print("warning: --loss wgan_gp: its penalty is on each clip by itself, and with batch normalisation a verdict depends on the "
                   "whole batch (Gulrajani et al. 2017, section 4); take --model.d_norm group, or none", file=sys.stderr, flush=True)
+        size, wanted = self.config.batch_size // distributed.world_size() // self.config.accumulate, self.config.m_per_class
+        groups = [layer.group_of(size) for layer in self.nets["discriminator"].modules() if isinstance(layer, MinibatchStd)]
+        if wanted > 1 and groups and groups[0] % wanted and wanted % groups[0] and distributed.is_main():
+            print(f"warning: --m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a "
+                  "pass, which mixes classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass", file=sys.stderr, flush=True)
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
@@ -188,17 +193,18 @@ class GANTask:
 
     def _slopes(self, label: Tensor) -> Callable[..., Tensor]:
         """How penalties differentiate the discriminator; compiled only at full size, as every level would be compiled anew."""
-        if self._compiled is None or stage(self.config, self.step) != (0, 1.0):
+        if self.compiled_slopes is None or stage(self.config, self.step) != (0, 1.0):
             return squared_slopes
         label = label if getattr(self.nets["discriminator"], "takes_labels", False) else None
-        return lambda discriminator, video: self._compiled(discriminator, video, label)
+        return lambda discriminator, video: self.compiled_slopes(discriminator, video, label)
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         config, shown = self.config, {}
         source, label, generator = self._source(batch), batch.label, self.nets["generator"]
         if config.diversity:  # every other clip gets a sibling of its class
-            source = torch.cat([source, batch.noise.normal("sibling", self.latent_dim)[::2]])
-            label = torch.cat([label, label[::2]])
+            every_other = slice(batch.noise.rows.start % 2, None, 2)  # of the whole batch, however it is divided
+            source = torch.cat([source, batch.noise.normal("sibling", self.latent_dim)[every_other]])
+            label = torch.cat([label, label[every_other]])
         if config.mask_l1:
             streams = _call(generator.streams, source, label, generator)
             made, shown["mask"] = streams["film"], streams["mask"].float().abs().mean()
@@ -207,8 +213,9 @@ class GANTask:
         made, siblings = made[:len(batch.label)], made[len(batch.label):]
         if config.diversity:
             # Of means over time: else it would do to change from frame to frame.
-            apart = (made[::2].float() - siblings.float()).mean(2).abs().flatten(1).mean(1)
-            shown["diversity"] = F.relu(1 - apart / self.clip_distance).mean()
+            apart = (made[every_other].float() - siblings.float()).mean(2).abs().flatten(1).mean(1)
+            share = config.batch_size / ((config.batch_size + 1) // 2) / len(made)  # means over parts make the one over all siblings
+            shown["diversity"] = F.relu(1 - apart / self.clip_distance).sum() * share
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
         asks = config.class_ce_steps is None or batch.step <= config.class_ce_steps

@@ -23,10 +23,11 @@ TOLERANCE = 1e-5
 class CompiledSlopes:
     """``||dD/dvideo||^2`` of each clip as :func:`training.losses.squared_slopes` gives it.
 
-    Before first use it is checked beside that function, value and parameter gradients: in float32 to ``TOLERANCE`` (relative), and where
-    training is in a shorter type also in that, where it may be twice as far from float32 as the plain one is. Where it is farther off, or
-    nothing can be compiled (no C++ compiler), the plain one takes over with one printed line; at once for networks that change or draw
-    something whenever they are called, which a check would disturb.
+    Before first use it is checked beside that function, value and parameter gradients, with weights, clips and labels that are always the
+    same, so that a continued run finds what the one before found: in float32 to ``TOLERANCE`` (relative), and where training is in a
+    shorter type also in that, where it may be twice as far from float32 as the plain one is. Where it is farther off, or nothing can be
+    compiled (no C++ compiler), the plain one takes over with one printed line; at once for networks that change or draw something whenever
+    they are called, which a check would disturb.
     """
 
     def __init__(self, net: nn.Module):
@@ -38,26 +39,30 @@ class CompiledSlopes:
     def __call__(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> Tensor:
         """``discriminator`` (B, 3, T, H, W) -> (B,) is the network with ``label`` (B,) in its place, None for one that takes none."""
         if self.works is None:
-            self.works = self._check(discriminator, video, label)
+            self.works = self._check(video.detach(), label)
         if self.works:
-            return self._differentiate(video.detach(), label)
+            return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video.detach(), label)
         return squared_slopes(discriminator, video)
 
-    def _differentiate(self, video: Tensor, label: Tensor | None) -> Tensor:
-        return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video, label)
-
     def _slopes(self, parameters: dict, buffers: dict, video: Tensor, label: Tensor | None) -> Tensor:
-        inputs = (label,) if label is not None else ()
-        gradient = grad(lambda clip: functional_call(self._net, (parameters, buffers), (clip, *inputs)).float().sum())(video)
+        gradient = grad(lambda clip: self._verdict(parameters, buffers, clip, label).float().sum())(video)
         return gradient.float().square().sum(dim=(1, 2, 3, 4))
 
-    def _check(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> bool:
+    def _verdict(self, parameters: dict, buffers: dict, video: Tensor, label: Tensor | None) -> Tensor:
+        return functional_call(self._net, (parameters, buffers), (video,) if label is None else (video, label))
+
+    def _check(self, video: Tensor, label: Tensor | None) -> bool:
         for layer in self._net.modules():
             if isinstance(layer, (BatchNorm, ParametrizationList)) or isinstance(layer, nn.Dropout) and layer.p:
                 return self._gives_up("the network has dropout, batch or spectral normalisation")
-        noise = torch.randn(video.shape, generator=torch_generator(0, "compiled penalty")).to(video.device)
-        plain = lambda: self._with_gradients(squared_slopes(discriminator, noise))
-        compiled = lambda: self._with_gradients(self._differentiate(noise, label))
+        generator = torch_generator(0, "compiled penalty")
+        weights = {name: _drawn(name, weight, generator) for name, weight in self._net.named_parameters()}
+        buffers = dict(self._net.named_buffers())
+        # Laid out as what training will call it with, for which it would be compiled anew.
+        noise = torch.empty_like(video).copy_(torch.randn(video.shape, generator=generator))
+        label = None if label is None else torch.zeros_like(label)
+        plain = lambda: _with_gradients(squared_slopes(lambda clip: self._verdict(weights, buffers, clip, label), noise), weights)
+        compiled = lambda: _with_gradients(self._compiled(weights, buffers, noise, label), weights)
         try:
             with torch.autocast(video.device.type, enabled=False):
                 exact = plain()
@@ -73,16 +78,23 @@ class CompiledSlopes:
             return self._gives_up(str(error).strip().partition("\n")[0] or type(error).__name__)
         return True
 
-    def _with_gradients(self, slopes: Tensor) -> list[Tensor]:
-        """The penalty and what it does to each parameter."""
-        penalty = ((slopes + 1e-12).sqrt() - 1).square().mean()
-        parameters = list(self._net.parameters())
-        return [penalty.detach(), *torch.autograd.grad(penalty, parameters, allow_unused=True, materialize_grads=True)]
-
     def _gives_up(self, why: str) -> bool:
         if distributed.is_main():
             print(f"--compile_penalty: not compiled, penalties are computed as without it ({why})", flush=True)
         return False
+
+
+def _drawn(name: str, weight: nn.Parameter, generator: torch.Generator) -> nn.Parameter:
+    """One as after a usual initialisation: of unit variance over its inputs, about 1 for scales and 0 for biases."""
+    values = torch.randn(weight.shape, generator=generator)
+    values = values / weight[0].numel() ** 0.5 if weight.dim() > 1 else 0.1 * values + (not name.endswith("bias"))
+    return nn.Parameter(torch.empty_like(weight).copy_(values))
+
+
+def _with_gradients(slopes: Tensor, weights: dict[str, nn.Parameter]) -> list[Tensor]:
+    """The penalty and what it does to each weight."""
+    penalty = ((slopes + 1e-12).sqrt() - 1).square().mean()
+    return [penalty.detach(), *torch.autograd.grad(penalty, list(weights.values()), allow_unused=True, materialize_grads=True)]
 
 
 def _difference(found: list[Tensor], expected: list[Tensor]) -> float:
@@ -90,4 +102,5 @@ def _difference(found: list[Tensor], expected: list[Tensor]) -> float:
     # A gradient that is zero but for rounding says nothing about the others.
     least = 1e-3 * max(value.abs().max() for value in expected[1:])
     scales = [expected[0].abs(), *(value.abs().max().clamp_min(least) for value in expected[1:])]
-    return max(((a - b).abs().max() / scale.clamp_min(1e-12)).item() for a, b, scale in zip(found, expected, scales))
+    # Of numbers and one that is none, torch takes the latter for the greatest, Python whichever stands first.
+    return torch.stack([(a - b).abs().max() / scale.clamp_min(1e-12) for a, b, scale in zip(found, expected, scales)]).max().item()

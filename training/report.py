@@ -58,8 +58,13 @@ def _alarms(alarms: list[dict]) -> str:
                    f'{html.escape(alarm["message"])}</p>' for alarm in alarms)
 
 
+def _by_step(run: Path, ending: str) -> list[Path]:
+    """Samples in order: beyond a million steps that of their names is another."""
+    return sorted((run / "samples").glob(f"step_*.{ending}"), key=lambda path: int(path.stem.removeprefix("step_")))
+
+
 def _newest(run: Path) -> str:
-    films, pictures = sorted((run / "samples").glob("step_*.mp4")), sorted((run / "samples").glob("step_*.png"))
+    films, pictures = _by_step(run, "mp4"), _by_step(run, "png")
     film = f'<figure><video controls autoplay loop muted playsinline src="{_embed(films[-1], "video/mp4")}"></video>' \
            f'<figcaption>{films[-1].stem}: a walk around each latent</figcaption></figure>' if films else ""
     newest = _picture(pictures[-1], f"{pictures[-1].stem}: fixed latents") if pictures else ""
@@ -67,7 +72,7 @@ def _newest(run: Path) -> str:
 
 
 def _evolution(run: Path) -> str:
-    pictures = sorted((run / "samples").glob("step_*.png"))
+    pictures = _by_step(run, "png")
     if len(pictures) > MOST_PICTURES:
         pictures = [pictures[round(i * (len(pictures) - 1) / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES)]
     return "".join(_picture(path, path.stem, "small") for path in pictures)

@@ -57,6 +57,7 @@ def prepare(config: TrainConfig) -> Setup:
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(clip_distance, dataset),
                     partial(principal_components, dataset))
+    _warn_if_without_classes(config, info)
     clips = len(dataset.consecutive_clips() if config.ordered else dataset)
     steps = count_steps(config, clips)
     _warn_if_cut_short(config, steps, clips)
@@ -76,8 +77,8 @@ def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
 
 def mean_frame(dataset: VideoDataset) -> torch.Tensor:
     """(3, H, W) in [-1, 1], the mean over the first frames of at most ``MEAN_FRAMES`` clips, spread evenly."""
-    chosen = _spread(dataset, MEAN_FRAMES)
-    total = sum(dataset.gather(part)["video"][:, 0].double().sum(0) for part in chosen.split(64))
+    chosen = _evenly(len(dataset), MEAN_FRAMES)
+    total = sum(dataset.gather(part)["video"][:, 0].cpu().double().sum(0) for part in chosen.split(64))
     return (total / len(chosen) / 127.5 - 1).float().permute(2, 0, 1)
 
 
@@ -89,7 +90,7 @@ def clip_distance(dataset: VideoDataset) -> float:
     for label in classes:
         members = torch.nonzero(labels == label).flatten()
         half = len(members) // 2
-        chosen = torch.linspace(0, half - 1, min(half, max(1, PAIRS // len(classes)))).long()
+        chosen = _evenly(half, max(1, PAIRS // len(classes)))
         for part in chosen.split(32) if half else ():
             first, second = (to_float(dataset.gather(members[part + shift])["video"], torch.device("cpu")) for shift in (0, half))
             found.append((first - second).mean(2).abs().flatten(1).mean(1))
@@ -105,7 +106,7 @@ def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:
     """
     before_tanh = lambda frames: torch.atanh(frames.clamp(-0.98, 0.98)).flatten(1)
     mean, frames = mean_frame(dataset), []
-    for part in _spread(dataset, 4 * number).split(64):
+    for part in _evenly(len(dataset), 4 * number).split(64):
         frames.append(before_tanh(dataset.gather(part)["video"][:, 0].permute(0, 3, 1, 2).cpu().float() / 127.5 - 1))
     frames = torch.cat(frames) - before_tanh(mean[None])
     _, vectors = torch.linalg.eigh((frames @ frames.T).double())
@@ -113,9 +114,9 @@ def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:
     return torch.cat([components, frames.new_zeros(number - len(components), frames.shape[1])]).view(number, *mean.shape)
 
 
-def _spread(dataset: VideoDataset, most: int) -> torch.Tensor:
-    """Numbers of at most ``most`` clips, spread evenly."""
-    return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).long()
+def _evenly(count: int, most: int) -> torch.Tensor:
+    """At most ``most`` of the numbers below ``count``, spread evenly."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).long()  # float32 rounds beyond 2^24
 
 
 def build_task(config: TrainConfig, info: DataInfo, device: torch.device | None = None) -> Task:
@@ -134,6 +135,14 @@ def count_steps(config: TrainConfig, clips: int) -> int:
 
 def _clips_per_step(config: TrainConfig) -> int:
     return config.batch_size * config.d_repeats
+
+
+def _warn_if_without_classes(config: TrainConfig, info: DataInfo) -> None:
+    """No error: the recipe for classes trains on videos without, only not for what it is there for."""
+    asked = [f"--{name} {getattr(config, name)}" for name in ("class_ce", "wrong_labels") if getattr(config, name)]
+    if asked and info.num_classes == 1 and distributed.is_main():
+        print(f"warning: {' and '.join(asked)}: the videos of --data {config.data} are all of one class, so nothing comes of it; "
+              "classes are top-level folders, with no video beside them", file=sys.stderr, flush=True)
 
 
 def _warn_if_cut_short(config: TrainConfig, steps: int, clips: int) -> None:

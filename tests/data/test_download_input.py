@@ -89,6 +89,14 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, name, monkeypatch):
     assert named in str(caught.value) and "word@" not in str(caught.value) and os.listdir(tmp_path) == ["text"]
 
 
+def test_cookies_with_spaces_for_tabs_are_one_line(tmp_path, recwarn):
+    path = tmp_path / "cookies.txt"
+    path.write_text("# Netscape HTTP Cookie File\nhost FALSE / FALSE 0 name value\n")
+    with pytest.raises(UserError, match="seven fields with tabs between them"):
+        main(["http://host/a.mp4", "--cookies", str(path), "--out", str(tmp_path / "new")])
+    assert not recwarn.list and os.listdir(tmp_path) == ["cookies.txt"]
+
+
 def test_a_mistake_on_the_command_line():
     ended = subprocess.run([sys.executable, "-m", "data.download"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and ended.stderr.startswith("error: no URL given") and ended.stderr.count("\n") == 1

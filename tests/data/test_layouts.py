@@ -34,6 +34,16 @@ def test_class_subfolders_are_labels(tmp_path):
         ("jump/1.mp4", 0), ("run/2.mp4", 1), ("run/x/1.mp4", 1), ("walk/1.mp4", 2)]
 
 
+def test_a_video_beside_the_folders_takes_the_classes_and_says_so(tmp_path):
+    for name in ("run/1.mp4", "walk/1.mp4"):
+        touch(tmp_path / name)
+    assert find_sources(tmp_path).notes == []
+    touch(tmp_path / "more.mp4")
+    layout = find_sources(tmp_path)
+    assert layout.classes == [] and layout.notes == ["no video has a class, as 1 of 3 lie in no folder (the first: more.mp4)"]
+    assert find_sources(tmp_path / "run").notes == []
+
+
 def test_one_video(tmp_path):
     assert names(find_sources(touch(tmp_path / "a.mp4"))) == ["a.mp4"]
 

@@ -7,6 +7,7 @@ import torch
 
 from configs.schema import TrainConfig
 from models.dcgan import DCGANConfig
+from models.hrvgan_parts import HRVGANConfig
 from tests.training.runner import newest
 from training import checkpoint
 from training.gan import GANTask, wrong
@@ -199,6 +200,27 @@ def test_siblings_of_one_class_are_pushed_apart_as_far_as_real_clips_are(real_di
     lacking = (1 - (latents - siblings).abs() / max(real_distance, 1e-6)).clamp(min=0).mean()
     assert pushed["diversity"].item() == pytest.approx(lacking.item(), abs=1e-6) and "diversity" not in plain
     assert pushed["loss"].item() == pytest.approx((plain["loss"] + 0.7 * lacking).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("clips, size", [(6, 3), (6, 2), (6, 1), (5, 1)])
+def test_siblings_are_those_of_the_whole_batch_however_it_is_divided(clips, size):
+    video, label, keys = torch.zeros(clips, 3, 2, 16, 16), torch.arange(clips) % 2, (0, 1, "g", 0)
+    task = shade_task(3.0, diversity=1.0, batch_size=clips)
+    part = lambda rows: task.losses("g", Batch(video[rows], label[rows], Noise(keys, rows, clips, torch.device("cpu")), 1))["diversity"]
+    whole = part(slice(0, clips))
+    parts = [part(slice(start, start + size)) for start in range(0, clips, size)]
+    assert torch.stack(parts).mean().item() == pytest.approx(whole.item(), rel=1e-5) and whole > 0.1
+
+
+@pytest.mark.parametrize("settings, warned", [({"batch_size": 12, "accumulate": 2, "m_per_class": 4}, "groups of 3 of the 6"),
+                                              ({"batch_size": 12, "m_per_class": 3}, "groups of 4 of the 12"),
+                                              ({"batch_size": 12, "m_per_class": 2}, ""), ({"batch_size": 16, "m_per_class": 8}, ""),
+                                              ({"batch_size": 18, "m_per_class": 1}, "")])
+def test_groups_of_a_class_that_the_minibatch_deviation_mixes_are_warned_of(capsys, settings, warned):
+    model = HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1)
+    build_task(TrainConfig(family="hrvgan", height=16, width=16, frames=4, model=model, **settings), DataInfo()).get_ready()
+    said = capsys.readouterr().err
+    assert warned in said and said.count("warning: --m_per_class") == bool(warned)
 
 
 def test_a_generator_that_answers_to_images_makes_no_siblings():

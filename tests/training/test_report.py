@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.training.runner import rows
+from training import report
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,13 @@ def test_words_of_the_user_do_not_become_markup(runner, tmp_path):
     runner.train("--out", out, "--precision", "fp32", "--steps", 2)
     text = (out / "report.html").read_text()
     assert "<b>&c" not in text and html.escape("a<b>&c") in text
+
+
+def test_samples_stand_in_the_order_of_steps(tmp_path):
+    for step in (999_500, 1_000_000, 2_500):
+        (tmp_path / "samples").mkdir(exist_ok=True)
+        (tmp_path / "samples" / f"step_{step:06d}.png").touch()
+    assert [path.stem for path in report._by_step(tmp_path, "png")] == ["step_002500", "step_999500", "step_1000000"]
 
 
 def test_curves(run):

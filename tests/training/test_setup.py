@@ -3,10 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from models.dcgan import DCGANConfig
+from models.hrvgan_parts import HRVGANConfig
 from models.vgan import VGANConfig
 from training import setup
 from training.task import DataInfo
@@ -45,6 +47,39 @@ def test_principal_components_are_those_of_the_training_frames(tmp_path):
     assert (np.abs((found * directions[:15]).sum(1)) >= 0.999 * np.linalg.norm(found, axis=1)).all()
     more = setup.principal_components(dataset, 70)
     assert more.shape == (70, 3, 32, 48) and not more[60:].any() and more[:50].flatten(1).norm(dim=1).min() > 0
+
+
+class OnAnotherDevice:
+    """Frames that lie where training is, as with --storage device."""
+
+    def __len__(self):
+        return 20
+
+    def gather(self, chosen):
+        return {"video": torch.zeros(len(chosen), 1, 4, 6, 3, dtype=torch.uint8, device="meta")}
+
+
+def test_what_is_computed_of_the_frames_stands_wherever_they_lie():
+    """Fake tensors have a device, and refuse to be mixed, where there is none but the CPU."""
+    with FakeTensorMode():
+        mean, components = setup.mean_frame(OnAnotherDevice()), setup.principal_components(OnAnotherDevice(), 3)
+    assert mean.shape == (3, 4, 6) and components.shape == (3, 3, 4, 6) and {mean.device.type, components.device.type} == {"cpu"}
+
+
+def test_clips_are_spread_evenly_over_any_number():
+    assert setup._evenly(10, 4).tolist() == [0, 3, 6, 9] and setup._evenly(3, 4).tolist() == [0, 1, 2]
+    many = 2**24 + 4  # float32 rounds its last number up
+    assert setup._evenly(many, 3).tolist() == [0, (many - 1) // 2, many - 1]
+
+
+@pytest.mark.parametrize("named, told", [({"class_ce": 1.0}, ["--class_ce 1.0"]), ({"class_ce": 1.0, "wrong_labels": 0.5}, ["1.0 and --wrong"]),
+                                         ({}, [])])
+def test_asking_for_classes_where_there_are_none_is_warned_of(tmp_path, capsys, named, told):
+    config = TrainConfig(family="hrvgan", data="synthetic:num_videos=1,frames=8", height=16, width=16, frames=4, batch_size=2,
+                         cache_dir=str(tmp_path), model=HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1), **named)
+    assert setup.prepare(config).info.num_classes == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert len(lines) == len(told) and all(words in line for words, line in zip(told, lines))
 
 
 def test_an_ordered_epoch_is_one_pass_over_clips_side_by_side(tmp_path):

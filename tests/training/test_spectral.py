@@ -111,6 +111,14 @@ def test_a_layer_that_is_normalised_already_stays_as_it_is():
     assert plain.keys() == both.keys() and all(torch.equal(plain[name], both[name]) for name in plain)
 
 
+@pytest.mark.parametrize("family", ["dcgan", "vgan"])
+def test_the_norm_of_that_name_is_the_same_alone(family):
+    named, flagged = (a_task(family, model=MODELS[family](g_width=4, d_width=4, d_norm=norm), spectral_norm=norm == "none")
+                      for norm in ("spectral", "none"))
+    shapes = [{name: value.shape for name, value in task.nets["discriminator"].state_dict().items()} for task in (named, flagged)]
+    assert shapes[0] == shapes[1]
+
+
 def test_norms_are_float32_within_autocast():
     layer = torch.nn.Sequential(torch.nn.Linear(4, 3))
     normalise_spectrally(layer)
@@ -125,5 +133,7 @@ def test_norms_are_float32_within_autocast():
 def test_what_it_cannot_be_combined_with_is_refused_by_both_names():
     with pytest.raises(UserError, match="--spectral_norm and --clip_weights 0.01"):
         a_task("dcgan", loss="wgan", clip_weights=0.01)
+    with pytest.raises(UserError, match="--model.d_norm spectral and --clip_weights 0.01"):
+        a_task("vgan", loss="wgan", clip_weights=0.01, spectral_norm=False, model=MODELS["vgan"](d_norm="spectral"))
     with pytest.raises(UserError, match="--spectral_norm: .* in pieces.* --model.components"):
         a_task("mlp_gan", "meta", height=256, width=256, model=MODELS["mlp_gan"](components=0))
