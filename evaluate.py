@@ -44,20 +44,20 @@ def main(argv: list[str] | None = None) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     output = writable_folder(Path(config.output))
+    if (output / "checkpoints").is_dir() and (output / "config.yaml").exists():
+        raise UserError(f"--output {output}: is the folder of a run, whose report.html would be lost; take {output}/evaluation")
     for name, source in given(config, "real", "fake", "data").items():
         if not is_synthetic(source) and not Path(source).exists():
             raise UserError(f"--{name} {source}: there is no such file or folder")
-    distributed.start(hardware.pick_device(config.device).type)
-    try:
-        measured = measure(config)
-        if measured is not None:  # else another process writes the report
-            command = shlex.join(["python", "evaluate.py", *argv])
-            report.write(output, measured.results, measured.pictures, measured.notes, command, measured.tables)
-            print(report.summary(measured.results, measured.notes, measured.tables))
-            print(f"report: {output / 'report.html'}")
-        distributed.wait_for_main()
-    finally:
-        distributed.stop()
+    distributed.start(hardware.pick_device(config.device, distributed.local_rank()))
+    measured = measure(config)
+    if measured is not None:  # else another process writes the report
+        command = shlex.join(["python", "evaluate.py", *argv])
+        report.write(output, measured.results, measured.pictures, measured.notes, command, measured.tables)
+        print(report.summary(measured.results, measured.notes, measured.tables))
+        print(f"report: {output / 'report.html'}")
+    distributed.wait_for_main()
+    distributed.stop()  # not after an error: it would wait for the others, and they for this process
     return 0
 
 

@@ -76,8 +76,9 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
     fps = config.fps or film.fps * (config.factor or 1)
     kept, score = Kept(), FilmScore()
     target = check_new(config.output, config.input)
+    numbers_file = target.with_suffix(".json")
     if config.keyframe_interval:
-        _refuse_foreign(target.with_suffix(".json"))
+        _refuse_foreign(numbers_file)
     for trouble in film.troubles:
         print(f"{config.input}: {trouble}", file=sys.stderr)
     with (VideoWriter(target, fps, crf=config.crf) as writer,
@@ -94,7 +95,7 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
     if not config.factor:
         numbers = {"input": str(config.input), "checkpoint": str(sampler.path), "keyframe_interval": config.keyframe_interval,
                    **score.numbers(), **asdict(kept)}
-        write_json(writer.path.with_suffix(".json"), numbers)
+        write_json(numbers_file, numbers)
         if not quiet:
             print(json.dumps(numbers, indent=2))
     return writer.path
@@ -105,7 +106,8 @@ def check_new(output: str | Path, source: str) -> Path:
     written = [Path(output)]
     if Path(output).suffix.lower() == ".png":
         written.append(Path(output).with_suffix(""))  # the folder of several frames
-    if Path(source).resolve() in [path.resolve() for path in written]:
+    given = Path(source).resolve()
+    if any(path.resolve() in (given, *given.parents) for path in written):
         raise UserError(f"--output {output}: would replace {source}, which it is made from; choose another path")
     return Path(output)
 

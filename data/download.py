@@ -145,9 +145,11 @@ def _claim(folder: Path) -> int:
         raise UserError(f"--out {folder}: cannot be written; choose a folder you may write to")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(handle)
         raise UserError(f"--out {folder}: another download is filling it; wait for it, or use another --out") from None
+    except OSError:
+        pass  # a file system without locks; then nothing keeps two downloads apart
     for leftover in folder.glob(f".{Path(NAME).stem}.*.tmp.json"):
         leftover.unlink()
     return handle

@@ -52,12 +52,13 @@ def cpu_count() -> int:
 class WorkerPool:
     """``workers`` processes, started when first needed. Use as a context manager.
 
-    ``context`` is a multiprocessing start method ("fork", "spawn", "forkserver") or None for the program's own.
+    ``context`` is a multiprocessing start method: "fork", which None stands for on Linux, or "spawn", which it stands for elsewhere.
+    With "forkserver", Python's own from 3.14 on, workers are not children of this process and could not tell that it ended.
     """
 
     def __init__(self, workers: int | None = None, *, context: str | None = None, silence: float = SILENCE_SECONDS):
         self.workers, self.silence = max(1, workers or cpu_count()), silence
-        self._context = multiprocessing.get_context(context)
+        self._context = multiprocessing.get_context(context or ("fork" if sys.platform == "linux" else "spawn"))
         self._slots: list[_Slot] = []
 
     def map(self, function: Callable, tasks: list, on_beat: Callable[[int], None] = lambda count: None,

@@ -4,7 +4,6 @@ PyAV, unlike OpenCV, tells which frames came out damaged. Decoding runs on one t
 faults, is only collected safely there.
 """
 
-import os
 import statistics
 from pathlib import Path
 
@@ -44,6 +43,8 @@ def probe(task: tuple, beat=lambda count=1: None) -> Health:
             # Only plain files: a playlist in disguise must not make us fetch anything.
             with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
                 _probe_container(health, container, logs, quick, beat)
+        except (FileNotFoundError, PermissionError) as error:  # of FFmpeg's errors too: a link to nothing, a file of somebody else
+            health.fail("broken", f"cannot be read: {error.strerror}")
         except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
             reason = _reason(logs) or getattr(error, "strerror", None) or str(error)
             known = _looks_like_video(path)
@@ -239,7 +240,7 @@ def _probe_images(health: Health, folder: Path, quick: bool, image_fps: float, b
     for index, file in enumerate(files):
         beat()
         if quick and index:
-            health.frames += os.path.getsize(file) > 0
+            health.frames += file.exists() and file.stat().st_size > 0
             continue
         picture = read_image(file)
         if picture is None:

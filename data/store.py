@@ -1,10 +1,13 @@
 """Where extracted frames live: mapped from disk, in memory, or on the device."""
 
 import functools
+import os
 from collections.abc import Callable
 
 import numpy as np
 import torch
+
+from utils.errors import UserError
 
 _SHARE = 0.4  # of the free memory that frames may take: the model needs the rest
 _OPEN_FILES = 256  # mapped at a time: each holds a file descriptor
@@ -60,6 +63,10 @@ def open_store(openers: list, video_first: np.ndarray, shape: tuple, storage: st
             storage = "memory" if device.type != "cpu" and size <= _SHARE * _free_bytes(torch.device("cpu")) else "disk"
     if storage == "disk":
         return DiskStore(openers, video_first, shape)
+    free = _free_bytes(device if storage == "device" else torch.device("cpu"))
+    if size > free:
+        raise UserError(f"--storage {storage}: the frames take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} are free there; "
+                        "use --storage disk")
     frames = torch.empty(shape, dtype=torch.uint8, device=device if storage == "device" else "cpu")
     for opener, start in zip(openers, video_first):
         video = np.array(opener())  # a copy: torch wants writable memory, and the file is closed with the mapping
@@ -82,4 +89,4 @@ def _free_bytes(device: torch.device) -> int:
                 free = min(free, int(file.read()))
         except (OSError, ValueError):
             pass  # no container, or one without a limit ("max")
-    return free
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each process of this machine takes as much

@@ -71,7 +71,7 @@ def _enough_for_protocol(config: EvaluateConfig, real: Crowd, fake: Crowd) -> No
 
 def _enough_clips(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, fake: Crowd) -> None:
     """Refused before any work, not after it."""
-    clips = int(min(config.num_samples, real.count, fake.count))
+    clips = int(min([config.num_samples, *(crowd.most(config.one_per_video) for crowd in (real, fake))]))
     for name, metric in metrics.items():
         kept = min(clips, config.max_features_kept) if metric.collects == "features" else clips
         if kept < metric.fewest:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.decode import fit_frame
-from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, find_sources
+from data.decode import fit_frame, read_frames
+from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, Source, find_sources
 from data.synthetic import is_synthetic
 from evaluation.config import EvaluateConfig
 from evaluation.crowds import measure_sets
@@ -30,10 +30,20 @@ def clip_settings(config: EvaluateConfig, metrics: dict[str, Metric], networks: 
         if is_synthetic(config.real):
             raise UserError(f"--real {config.real}: is drawn at any size; give --height and --width")
         with flags_of_evaluate("--real"):
-            height, width = next(frames_of(Path(find_sources(config.real, split).sources[0].path), 1, None)).shape[:2]
+            height, width = _first_size(find_sources(config.real, split).sources)
     frames = config.clip_frames or max(frames_needed(metric, networks) for metric in metrics.values())
     return {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
             "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
+
+
+def _first_size(sources: list[Source]) -> tuple[int, int]:
+    """Height and width of the first video that can be read; UserError of the last one where none can."""
+    for source in sources:
+        try:
+            return next(read_frames(source.path)).shape[:2]
+        except UserError:
+            if source is sources[-1]:
+                raise
 
 
 def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: dict) -> Measured | None:
@@ -65,7 +75,7 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
         notes.append(f"frames of {len(compared.sizes)} sizes, up to {height}x{width}")
     results = []
     for name, metric in metrics.items():
-        score = average(compared.values[name])
+        score = average(compared.values[name], metric.better)
         protocol = Protocol(
             metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights,
             real=config.real, fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found), floor_clips=None,
@@ -76,7 +86,7 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
         interval = interval_of_mean(compared.values[name], films, config.resamples, config.seed)
         results.append(Result(name, score, None, metric.unit, metric.better, protocol, interval))
         notes += [f"{name}: {score.note}"] if score.note else []
-    images = {"differences.png": pictures.differences(extremes(compared, next(iter(metrics)), read))}
+    images = {"differences.png": pictures.differences(extremes(compared, *next(iter(metrics.items())), read))}
     over_time = {name: curves(compared, name) for name in metrics}
     if max(len(values) for films in over_time.values() for values in films.values()) > 1:
         images["over_time.png"] = plots.over_time(over_time, {name: metric.unit for name, metric in metrics.items()})

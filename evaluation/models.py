@@ -32,6 +32,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     source = config.data or trained.data
     settings = trained.data_kwargs() | given(config, "fit", "split", "cache_dir")
     _check_rate(config, sampler)
+    if trained.max_frames and sampler.frame_skip:  # the rate it knows, and not the one that other videos would get
+        settings |= {"frame_skip": sampler.frame_skip, "max_frames": None}
     if config.frame_skip or config.fps:
         settings |= {"frame_skip": config.frame_skip or 1, "fps": config.fps, "max_frames": None}
     shown = config.clip_frames or settings["frames"]  # of each clip; a model may make longer ones
@@ -77,10 +79,10 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
 
 def _check_rate(config: EvaluateConfig, sampler: Sampler) -> None:
     """A named protocol fixes the frame skip; a model of another one cannot be measured by it."""
-    trained = sampler.config
-    if config.protocol and (trained.fps or trained.frame_skip != config.frame_skip):
-        how = f"{trained.fps:g} frames a second" if trained.fps else f"frame_skip {trained.frame_skip}"
-        hint = "" if trained.fps else f"; --protocol {config.protocol.partition('_skip')[0]}_skip{trained.frame_skip} is the one for it"
+    rate, skip = sampler.config.fps, sampler.frame_skip or sampler.config.frame_skip
+    if config.protocol and (rate or skip != config.frame_skip):
+        how = f"{rate:g} frames a second" if rate else f"frame_skip {skip}"
+        hint = "" if rate else f"; --protocol {config.protocol.partition('_skip')[0]}_skip{skip} is the one for it"
         raise UserError(f"--protocol {config.protocol}: has frame_skip {config.frame_skip}, the model was trained with {how}{hint}")
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from metrics.networks.network import Network, wrap
 from metrics.networks.penultimate import penultimate
 from models.layers import MinibatchStd
+from training.growth import stage
 from training.restore import load_sampler
 from training.step import to_float
 from utils.errors import UserError
@@ -22,6 +23,9 @@ def own_network(run: str, device: str) -> Network:
     net = sampler.nets.get("discriminator")
     if net is None:
         raise UserError(f"--weights own={run}: a {sampler.family} has no discriminator whose features could be taken")
+    if stage(sampler.config, sampler.step) != (0, 1.0):
+        raise UserError(f"--weights own={run}: at step {sampler.step} it has not grown to full size, so that layers are untrained; take a "
+                        "later checkpoint")
     net.eval()
     # Minibatch standard deviation would make a clip's features depend on those beside it.
     alone = any(isinstance(module, MinibatchStd) for module in net.modules())

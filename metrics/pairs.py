@@ -86,10 +86,10 @@ def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Reader, *
     return result
 
 
-def extremes(comparison: Comparison, name: str, read: Reader) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """The worst, the middle and the best frame by metric ``name``: (caption, reference, result) with frames uint8 ``(H,
+def extremes(comparison: Comparison, name: str, metric: Metric, read: Reader) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """The worst, the middle and the best frame by ``metric`` of that ``name``: (caption, reference, result) with frames uint8 ``(H,
     W, 3)``."""
-    order = torch.argsort(comparison.values[name], stable=True).tolist()
+    order = torch.argsort(comparison.values[name], stable=True, descending=metric.better == "lower").tolist()
     chosen = dict.fromkeys([order[0], order[len(order) // 2], order[-1]])
     rows = []
     for place, index in zip(("worst", "middle", "best") if len(chosen) == 3 else ("worst", "best"), chosen):

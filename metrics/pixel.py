@@ -71,13 +71,14 @@ def ms_ssim(frames: Tensor, reference: Tensor, *, data_range: float) -> Tensor:
     return (product * (luminance * contrast).mean(dim=(-2, -1)).clamp(min=0) ** SCALES[-1]).mean(dim=-1)
 
 
-def average(values: Tensor) -> Score:
-    """The mean over frames, ``values`` float ``(N,)``. Frames equal to their reference have no finite PSNR: they are
+def average(values: Tensor, better: str) -> Score:
+    """The mean over frames, ``values`` float ``(N,)``, of which the "higher" or the "lower" is ``better``. Frames equal to their reference have no finite PSNR: they are
     counted in ``parts`` and left out of the mean, which is None when all of them are equal."""
     finite = values[torch.isfinite(values)]
     parts, note = {}, ""
     if len(finite):
-        parts = {"worst frame": finite.min().item(), "best frame": finite.max().item()}
+        ends = [finite.min().item(), finite.max().item()]
+        parts = dict(zip(("worst frame", "best frame"), ends if better == "higher" else ends[::-1]))
     if len(finite) < len(values):
         parts["identical frames"] = len(values) - len(finite)
         note = f"{parts['identical frames']} of {len(values)} frames equal their reference and are left out of the mean"

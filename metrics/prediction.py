@@ -69,8 +69,8 @@ def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callab
             for side, films in (("real", clips), ("predicted", made)):
                 result.shown[side] += [film[-1].numpy() for film, place in zip(films, places.tolist()) if place in wanted]
             progress.update(len(part))
-    for name in metrics:
-        score, baseline = average(torch.cat(values[name])), average(torch.cat(still[name]))
+    for name, metric in metrics.items():
+        score, baseline = (average(torch.cat(of[name]), metric.better) for of in (values, still))
         notes = [score.note, f"{STILL}: {baseline.note}" if baseline.note else ""]
         result.scores[name] = Score(score.value, {STILL: baseline.value}, "; ".join(filter(None, notes)))
     return result

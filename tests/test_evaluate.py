@@ -12,6 +12,8 @@ import pytest
 import torch
 
 import evaluate
+from evaluation.config import EvaluateConfig
+from evaluation.folders import clip_settings
 from metrics.protocol import to_uint8
 from metrics.sets import Crowd, draw_clips
 from utils.errors import UserError
@@ -177,6 +179,7 @@ def test_a_new_report_takes_the_old_one_s_pictures_along(folders, tmp_path):
     (["--real", "{root}/empty", "--fake", "{fake}"], "no videos"),
     (["--real", "{root}/text.mp4", "--fake", "{fake}/walk/0.avi", "--metrics", "psnr"], "text.mp4"),
     (["--real", "{root}/text.png", "--fake", "{root}/real_images/0.png", "--metrics", "psnr"], "text.png"),
+    (["--real", "{real}/walk/0.mp4", "--fake", "{fake}", "--metrics", "precision_random", "--one_per_video"], "needs 4 clips"),
     (["--checkpoint", "{root}/nowhere"], "{root}/nowhere"),
     (["--checkpoint", "{run}", "--metrics", "swd,psnr"], "reference"),
     (["--checkpoint", "{run}", "--metrics", "swd_motion"], "2 frames"),
@@ -207,6 +210,27 @@ def test_the_shell_sees_one_line_and_status_2(folders):
 def test_an_output_that_is_a_file_is_refused(folders):
     with pytest.raises(UserError, match="is a file"):
         evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--output", f"{folders}/real/walk/0.mp4"])
+
+
+def test_the_folder_of_a_run_keeps_its_own_report(run):
+    before = (run / "report.html").read_bytes()
+    with pytest.raises(UserError, match=f"--output {run}: is the folder of a run"):
+        evaluate.main(["--checkpoint", str(run), "--metrics", "swd", "--output", str(run)])
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_clips_are_as_large_as_the_first_video_that_can_be_read(tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "0.mp4").write_text("no video")
+    write_video(tmp_path / "films" / "1.mp4", scene(0), 24)
+    size = lambda name: [clip_settings(EvaluateConfig(real=f"{tmp_path}/{name}", clip_frames=2), {}, {})[side] for side in ("height", "width")]
+    assert size("films") == [32, 48]
+    (tmp_path / "stacks").mkdir()  # a column of square frames in each picture
+    cv2.imwrite(str(tmp_path / "stacks" / "0.jpg"), scene(0, height=16 * 32, width=16)[0])
+    assert size("stacks") == [16, 16]
+    (tmp_path / "films" / "1.mp4").write_text("no video")
+    with pytest.raises(UserError, match="1.mp4"):
+        size("films")
 
 
 def test_shortest_compares_what_both_have(folders, tmp_path):

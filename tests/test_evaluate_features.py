@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import evaluate
+from evaluation.own_network import own_network
 from tests.test_evaluate import ROOT, folders, run, scene, values_of  # noqa: F401  fixtures
 from utils.errors import UserError
 from utils.video import write_video
@@ -81,6 +82,12 @@ def test_a_discriminator_of_ours_is_a_network(run, tmp_path):
     assert found["score"]["value"] > found["floor"]["value"] and found["protocol"]["weights"].startswith("own ")
     with pytest.raises(UserError, match="own=RUN"):
         evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--output", str(tmp_path)])
+
+
+def test_a_discriminator_that_has_not_grown_is_no_network(runner, tmp_path):
+    runner.train("--out", tmp_path / "run", "--steps", "2", "--grow_from", "1", "--grow_steps", "100")
+    with pytest.raises(UserError, match="at step 2 it has not grown to full size"):
+        own_network(str(tmp_path / "run"), "cpu")
 
 
 def numbers(value) -> list[float]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data.cuts import find_cuts, thumbnail, with_cuts
-from generate import GenerateConfig, generate_video
+from generate import GenerateConfig, check_new, generate_video
 from metrics.film import FilmScore
 from tests.data.films import moving, texture, write_film
 from tests.training.runner import QUICK
@@ -263,6 +263,19 @@ def test_what_cannot_be_remade_is_one_line_and_writes_nothing(run, tmp_path):
         with pytest.raises(UserError, match=named):
             generate_video(**{"output_file": tmp_path / "out.mp4", "model_path": run, "device": "cpu", **settings})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "words.mp4"] and film.read_bytes() == before
+
+
+def test_numbers_of_a_film_go_to_the_file_that_was_asked_about(run, tmp_path):
+    film = write_film(tmp_path / "film.mp4", moving(3))
+    (tmp_path / "kept.json").write_text("mine")
+    generate_video(output_file=tmp_path / "kept.v1.png", model_path=run, input=film, keyframe_interval=2, device="cpu")
+    assert (tmp_path / "kept.json").read_text() == "mine" and json.loads((tmp_path / "kept.v1.json").read_text())["frames"] == 3
+
+
+def test_a_folder_of_frames_that_holds_what_is_asked_about_is_kept(tmp_path):
+    with pytest.raises(UserError, match="made from"):
+        check_new(tmp_path / "photos.png", str(tmp_path / "photos" / "000000.png"))
+    assert check_new(tmp_path / "photos.png", str(tmp_path / "other" / "000000.png")) == tmp_path / "photos.png"
 
 
 def test_another_family_is_refused(runner, tmp_path):

@@ -83,7 +83,7 @@ class Evaluations:
         """Whether what decides on the best checkpoint has become worse. They tell and do no more: when an evaluation ends is chance, and
         training must not depend on it."""
         rows = [row for row in self._rows if self._by in row]
-        if not rows:
+        if not rows or rows[-1]["better"][self._by] == "near real":  # of how far from the real value a tenth is tremor
             return []
         values = [math.inf if row[self._by] is None else row[self._by] for row in rows]
         given = [row["step"] for row in rows], values, self._by, rows[-1]["better"][self._by]
@@ -210,11 +210,17 @@ class Evaluations:
 
     def _is_best(self, row: dict) -> bool:
         """Whether it is better than the one that ``best`` names, whose report tells its value: its line may be gone with a rollback."""
-        value, best = row.get(self._by), checkpoint.named(self._folder.checkpoints, "best")
-        before = (self._read(best) or {}).get(self._by) if best else None
-        if value is None or before is None:
-            return value is not None
-        return value > before if row["better"][self._by] == "higher" else value < before
+        best = checkpoint.named(self._folder.checkpoints, "best")
+        cost, before = self._cost(row), self._cost(self._read(best)) if best else None
+        return cost is not None and (before is None or cost < before)
+
+    def _cost(self, row: dict | None) -> float | None:
+        """What the best checkpoint has least of; None where it was not measured."""
+        value = (row or {}).get(self._by)
+        if value is None:
+            return None
+        kinds = {"lower": value, "higher": -value, "near real": abs(value - row["floors"].get(self._by, 0.0))}
+        return kinds[row["better"][self._by]]
 
     def _reason(self, path: Path, status: int) -> str:
         lines = [line.strip() for line in self._log(path).read_text(errors="replace").splitlines() if line.strip()]

@@ -101,7 +101,9 @@ def _locked(folder: Path) -> int:
         raise UserError(f"--out {folder}: cannot be written: {error.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(handle)
         raise UserError(f"--out {folder}: another process is training there; wait for it, or use another --out") from None
+    except OSError:
+        pass  # a file system without locks; then nothing keeps two runs apart
     return handle

@@ -32,16 +32,15 @@ def train(config: TrainConfig) -> int:
     """Train, or continue, the run in ``config.out``. Returns the exit status: 0 when it is complete, 75 when it was interrupted
     (a scheduler may requeue it), 3 when an alarm stopped it."""
     device = hardware.pick_device(config.device, distributed.local_rank())
-    distributed.start(device.type)
-    try:
-        folder = RunFolder(config) if distributed.is_main() else None
-        setup = prepare(config)
-        if folder:
-            folder.claim(config)
-        distributed.barrier()
-        return Loop(config, setup, folder).run()
-    finally:
-        distributed.stop()
+    distributed.start(device)
+    folder = RunFolder(config) if distributed.is_main() else None
+    setup = prepare(config)
+    if folder:
+        folder.claim(config)
+    distributed.barrier()
+    status = Loop(config, setup, folder).run()
+    distributed.stop()  # not after an error: it would wait for the others, and they for this process
+    return status
 
 
 class Loop:
@@ -172,7 +171,8 @@ class Loop:
             return {}
         clips = self._samples(self.task.nets, self.shown_class)
         shown = clips if self.shown_class is None and not self.ema.nets else self._samples(self.shown_nets, None)
-        return {"diversity": variety(clips) / self.real_variety, "distance": distance(shown, self.reals)}
+        found = {"diversity": variety(clips) / self.real_variety, "distance": distance(shown, self.reals)}
+        return distributed.from_main(found)  # graphics cards may round differently, and alarms must go off everywhere or nowhere
 
     def _samples(self, nets: dict, label: int | None) -> torch.Tensor:
         fixed = samples.fixed_request(self.task, self.setup.dataset, LOOK_CLIPS, self.config.seed, "diversity", label)
@@ -270,7 +270,7 @@ class Loop:
                   "optimizer": checkpoint.optimizer_tensors(optimizers)}
         state = {"step": self.step, "config": self.config.as_dict(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
                  "alarms": self.alarms, "watch": self.watch.as_dict(),
-                 "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps},
+                 "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps, "frame_skip": self.setup.info.frame_skip},
                  "videos": self.setup.dataset.fingerprint, "torch": torch.__version__}
         saved = checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
                                 self.config.checkpoint_every, self.evaluations.held)

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from models.layers import BatchNorm
 from training.losses import squared_slopes
-from utils import distributed
+from utils import distributed, hardware
 from utils.seeds import torch_generator
 
 TOLERANCE = 1e-5
@@ -64,7 +64,7 @@ class CompiledSlopes:
         plain = lambda: _with_gradients(squared_slopes(lambda clip: self._verdict(weights, buffers, clip, label), noise), weights)
         compiled = lambda: _with_gradients(self._compiled(weights, buffers, noise, label), weights)
         try:
-            with torch.autocast(video.device.type, enabled=False):
+            with torch.autocast(video.device.type, enabled=False), hardware.full_float32(video.device):
                 exact = plain()
                 worst = _difference(compiled(), exact)
             if not worst <= TOLERANCE:

@@ -14,14 +14,16 @@ from utils import distributed, hardware
 
 
 class Sampler:
-    """A trained generator. ``config``: what it was trained with; ``fps``: rate of the frames it was trained on."""
+    """A trained generator. ``config``: what it was trained with; ``fps`` and ``frame_skip``: rate of the
+    frames it was trained on, the latter None if it is not known."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype):
         state = checkpoint.read_state(path)
         self.path, self.step = path, state["step"]
         self.config: TrainConfig = from_dict(state["config"], MODELS, str(path / "state.json"))
         info = DataInfo(**state["data"])
-        self.fps, self.classes, self.num_classes, self.family = info.fps, info.classes, info.num_classes, self.config.family
+        self.fps, self.frame_skip, self.classes, self.num_classes = info.fps, info.frame_skip, info.classes, info.num_classes
+        self.family = self.config.family
         self._task = build_task(self.config, info, device)
         self.nets = self._task.nets
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)

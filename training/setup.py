@@ -41,11 +41,10 @@ def prepare(config: TrainConfig) -> Setup:
         torch.set_num_threads(config.threads)
     device = hardware.pick_device(config.device, distributed.local_rank())
     if device.type == "cuda":
-        torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
     else:
         hardware.keep_freed_memory()
-    distributed.start(device.type)
+    distributed.start(device)
     share = distributed.local_rows(config.batch_size)
     if (share.stop - share.start) % config.accumulate:
         raise UserError(f"--accumulate {config.accumulate} does not divide the {share.stop - share.start} clips that each of the "
@@ -55,7 +54,7 @@ def prepare(config: TrainConfig) -> Setup:
     if hasattr(task, "get_ready"):
         task.get_ready()
     dataset = read_videos(config, device)
-    info = DataInfo(dataset.classes, dataset.fps, partial(mean_frame, dataset), partial(clip_distance, dataset),
+    info = DataInfo(dataset.classes, dataset.fps, dataset.frame_skip, partial(mean_frame, dataset), partial(clip_distance, dataset),
                     partial(principal_components, dataset))
     _warn_if_without_classes(config, info)
     clips = len(dataset.consecutive_clips() if config.ordered else dataset)
@@ -70,9 +69,13 @@ def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
     if distributed.is_main():
         dataset = make()
         distributed.barrier()
-        return dataset
-    distributed.barrier()
-    return make()
+    else:
+        distributed.barrier()
+        dataset = make()
+    if distributed.any_of(distributed.from_main(dataset.fingerprint) != dataset.fingerprint):
+        raise UserError(f"--data {config.data}: not all processes read the same videos; see that every machine has the same files, and "
+                        "look for broken ones with python -m data.scan")
+    return dataset
 
 
 def mean_frame(dataset: VideoDataset) -> torch.Tensor:

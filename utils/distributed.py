@@ -10,11 +10,13 @@ from torch import Tensor
 from utils.errors import UserError
 
 
-def start(device_type: str) -> None:
-    """Join the group that torchrun prepared, if it did: NCCL for CUDA, gloo otherwise."""
+def start(device: torch.device) -> None:
+    """Join the group that torchrun prepared, if it did: NCCL for CUDA, gloo otherwise. ``device`` becomes the current one."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what NCCL exchanges objects on
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         # The others wait while one process extracts the videos, which can take hours.
-        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(hours=12))
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
 
 
 def stop() -> None:

@@ -5,8 +5,11 @@ import errno
 import os
 import signal
 import sys
+import traceback
 
 EXIT_USER_ERROR = 2
+# What a shell calls a program that SIGPIPE ended: its reader (head, a tee that died) went away before all was said.
+EXIT_UNREAD = 128 + signal.SIGPIPE
 # sysexits.h EX_TEMPFAIL: "try again later", which schedulers can be told to requeue on.
 EXIT_INTERRUPTED = 75
 # Disk and permission troubles are the user's to mend, wherever in the code they surface.
@@ -21,20 +24,34 @@ class UserError(Exception):
 def script(main) -> None:
     """Run ``main()`` as a shell command: returns its exit status to the shell and turns user errors into one line, status 2."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # half-written files are cleared away
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8, nor a terminal
     try:
         status = main()
     except UserError as error:
         status = _complain(str(error))
     except BrokenPipeError:
-        status = 0  # the reader (head, less) went away; that is no error
-    except OSError as error:
-        if error.errno not in _USER_ERRNOS:
-            raise
-        where = f": {error.filename}" if error.filename else ""
-        status = _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
+        status = EXIT_UNREAD
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left unsaid would fail again at the end
     except KeyboardInterrupt:
         status = 130
+    except Exception as error:
+        status = _complain_of(error)
     _end(status or 0)
+
+
+def _complain_of(error: Exception) -> int:
+    """One line if the user can mend it; else it is raised again, by one of several processes told at once: the interpreter of one that
+    fails would wait for the others, and they for it."""
+    if isinstance(error, OSError) and error.errno in _USER_ERRNOS:
+        where = f": {error.filename}" if error.filename else ""
+        return _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return _complain(f"out of memory ({str(error).strip().partition('. ')[0]}); a smaller --batch_size needs less, so does "
+                         "--accumulate 2 of train.py, whose --dry_run measures it")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise error
+    traceback.print_exception(error)
+    return 1
 
 
 def _end(status: int) -> None:

@@ -70,7 +70,8 @@ def allow_all(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # Names of files need not be UTF-8; Python holds the bytes that are not as characters which UTF-8 has not.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value) -> None:

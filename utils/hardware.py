@@ -1,5 +1,6 @@
 """Which device, which arithmetic."""
 
+import contextlib
 import ctypes
 
 import torch
@@ -15,6 +16,9 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
         raise UserError("--device cuda: this PyTorch sees no CUDA device; use --device cpu or auto")
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: this PyTorch sees no Apple GPU; use --device cpu or auto")
+    if name == "cuda" and local_rank >= torch.cuda.device_count():
+        raise UserError(f"torchrun started more processes than this machine has GPUs ({torch.cuda.device_count()}); take as many with "
+                        "--nproc_per_node, or --device cpu")
     return torch.device(name, local_rank) if name == "cuda" else torch.device(name)
 
 
@@ -38,6 +42,14 @@ def _cpu_has_bf16() -> bool:
 def autocast(dtype: torch.dtype, device: torch.device):
     """A context in which matrix products and convolutions run in ``dtype`` and everything delicate stays in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+
+def full_float32(device: torch.device) -> contextlib.AbstractContextManager:
+    """cuDNN rounds float32 to TF32 unless told not to, and what is compared would depend on the graphics card."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    now = torch.backends.cudnn
+    return now.flags(enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False)
 
 
 def keep_freed_memory() -> None:

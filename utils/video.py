@@ -8,7 +8,6 @@ frames give the same bytes, and a film appears under its name only when it is wh
 import contextlib
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from fractions import Fraction
@@ -165,8 +164,9 @@ class _Discarded(Exception):
 
 class _H264:
     def __init__(self, path: Path, rate: Fraction, crf: int):
+        # An absolute path, as FFmpeg takes what stands before a colon in "12:30.mp4" for a protocol.
         mp4 = path.suffix.lower() == ".mp4"
-        self._container = av.open(str(path), "w", options={"movflags": "+faststart"} if mp4 else {})
+        self._container = av.open(str(path.absolute()), "w", options={"movflags": "+faststart"} if mp4 else {})
         options = {"crf": str(crf), **_X264}
         if not mp4:
             options["bf"] = "0"  # AVI has no presentation times: frames must be stored in the order they are shown
@@ -207,7 +207,7 @@ class _H264:
 
 class _Gif:
     def __init__(self, path: Path, rate: Fraction, crf: int):
-        self._container = av.open(str(path), "w")
+        self._container = av.open(str(path.absolute()), "w")
         self._stream = self._container.add_stream("gif", rate=rate)
         self._time_base = 1 / rate
 
@@ -287,7 +287,8 @@ class _Pictures:
 
 
 def _is_replaceable(folder: Path) -> bool:
-    """Nothing there, or a folder that holds nothing but numbered frames."""
+    """Nothing there, or a folder that holds nothing but frames as they are numbered here: from 0, where FFmpeg begins with 1."""
     if not folder.is_dir():
         return not folder.exists()
-    return all(re.fullmatch(r"\d{6,}\.png", file.name) for file in folder.iterdir())
+    names = {file.name for file in folder.iterdir()}
+    return names == {f"{index:06d}.png" for index in range(len(names))}

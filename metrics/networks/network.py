@@ -1,6 +1,5 @@
 """Feature networks by name: what a distance between crowds of videos looks through."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,7 @@ from torch import Tensor
 from metrics.networks import c3d, fixed, scripted
 from metrics.networks.weights import find_weights, sha256_of
 from utils.errors import UserError
-from utils.hardware import pick_dtype
+from utils.hardware import full_float32, pick_dtype
 
 LooksAt = Literal["frames", "clips"]
 _AT_ONCE = {"frames": 32, "clips": 8}  # keeps memory in bounds whatever the batch; larger is no faster on a CPU
@@ -100,7 +99,7 @@ def wrap(name: str, identity: str, function: Callable[[Tensor], Tensor | dict[st
             raise UserError(f"the network {name} needs clips of at least {needs_frames} frames, these have {videos.shape[1]}; "
                             "give longer ones, or choose another network")
         parts = []
-        with torch.no_grad(), _full_float32(device):
+        with torch.no_grad(), full_float32(device):
             for part in videos.split(_AT_ONCE[looks_at]):
                 found = function(part.to(device))
                 parts.append(found if isinstance(found, dict) else {"features": found})
@@ -125,11 +124,3 @@ def _build(name: str, files: dict, device: torch.device, dtype: torch.dtype, res
     if name == "script":
         return scripted.build_script(files[name], device)
     return fixed.build(looks_at, device)
-
-
-def _full_float32(device: torch.device) -> contextlib.AbstractContextManager:
-    """cuDNN rounds float32 to TF32 unless told not to, and a distance would depend on the graphics card."""
-    if device.type != "cuda":
-        return contextlib.nullcontext()
-    now = torch.backends.cudnn
-    return now.flags(enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False)

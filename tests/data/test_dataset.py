@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data import store
 from data.batches import Batches
 from data.dataset import VideoDataset
 from tests.data.films import moving, numbered, numbers, write_film
@@ -57,6 +58,20 @@ def test_storages_agree(folder, storage):
     assert other.storage == storage and reference.storage == "device"
     for name, value in reference.gather(order).items():
         assert torch.equal(other.gather(order)[name], value)
+
+
+def test_frames_that_do_not_fit_are_one_line(folder, monkeypatch):
+    monkeypatch.setattr(store, "_free_bytes", lambda device: 1000)
+    assert build(folder).storage == "disk"
+    for storage in ("memory", "device"):
+        with pytest.raises(UserError, match=f"--storage {storage}: the frames take .* --storage disk"):
+            build(folder, storage=storage)
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch):
+    alone = store._free_bytes(torch.device("cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert store._free_bytes(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.2)
 
 
 def test_selection_by_rate_and_by_number(folder):

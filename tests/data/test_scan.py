@@ -70,6 +70,19 @@ def test_each_trouble_is_named(sick):
     assert report["lying.avi"].frames == 50 and report["lying.avi"].notes == ["the header says 400 frames, 50 decode"]
 
 
+def test_a_link_to_nothing_is_one_video_of_many(sick, tmp_path):
+    (tmp_path / "fine.mp4").symlink_to(sick / "fine.mp4")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    for quick in (False, True):
+        report = report_of(tmp_path, quick=quick)
+        assert report["fine.mp4"].status == "ok" and report["gone.mp4"].status == "broken"
+        assert report["gone.mp4"].faults == ["cannot be read: No such file or directory"]
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        (tmp_path / "frames" / f"{number}.png").symlink_to(tmp_path / "nowhere.png")
+    assert report_of(tmp_path, quick=True)["frames"].frames == 0
+
+
 def test_rotation_is_applied(sick):
     upright, turned = (np.stack(list(read_frames(sick / name))) for name in ("fine.mp4", "turned.mp4"))
     assert turned.shape == (50, 64, 48, 3)

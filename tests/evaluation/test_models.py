@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import evaluate
+from evaluation.config import EvaluateConfig
+from evaluation.models import _check_rate
 from tests.test_evaluate import values_of
+from utils.errors import UserError
 from utils.video import write_video
 
 GREYS = {"cat": 40, "dog": 120, "hen": 200}
@@ -17,8 +20,8 @@ class Painter:
     """A trained model that knows the grey of every class."""
 
     takes_image = wants_video = False
-    takes_labels, classes, num_classes, step, fps = True, list(GREYS), 3, 1, 24.0
-    config = SimpleNamespace(data=None, split="all", fps=None, frame_skip=1, data_kwargs=lambda: {
+    takes_labels, classes, num_classes, step, fps, frame_skip = True, list(GREYS), 3, 1, 24.0, 1
+    config = SimpleNamespace(data=None, split="all", fps=None, frame_skip=1, max_frames=None, data_kwargs=lambda: {
         "height": 16, "width": 16, "frames": 2, "fit": "crop", "split": "all", "frame_skip": 1})
 
     def latents(self, num, seed, start=0):
@@ -53,6 +56,18 @@ def test_classes_meet_by_name(measured):
     header, *rows = measured("--metrics", "fid_random", classes=("cat", "hen"))["tables"]["by class"]
     assert header == ["class", "clips", "fid_random"]
     assert [row[0] for row in rows] == ["cat", "hen"] and all(float(row[2]) < 0.1 for row in rows)
+
+
+def test_a_model_of_thinned_videos_is_measured_at_the_rate_it_knows(measured, monkeypatch):
+    """Trained with --max_frames, which came to every second frame there and would come to all of them here."""
+    thinned = SimpleNamespace(**vars(Painter.config) | {"max_frames": 1000, "data_kwargs": lambda: {
+        "height": 16, "width": 16, "frames": 2, "fit": "crop", "split": "all", "max_frames": 1000}})
+    monkeypatch.setattr(Painter, "config", thinned)
+    monkeypatch.setattr(Painter, "frame_skip", 2)
+    written = measured("--metrics", "diversity", classes=("cat",))
+    assert written["metrics"]["diversity"]["protocol"]["frame_skip"] == 2
+    with pytest.raises(UserError, match="was trained with frame_skip 2; --protocol .*_skip2 is the one"):
+        _check_rate(EvaluateConfig(checkpoint="painter", protocol="fvd_random_256_16f").check(), Painter())
 
 
 def test_rates_that_differ_are_told(measured):

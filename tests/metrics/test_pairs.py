@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from metrics.pairs import Pair, compare_pairs, curves
-from metrics.registry import choose
+from metrics.pairs import Comparison, Pair, compare_pairs, curves, extremes
+from metrics.registry import METRICS, choose
 
 
 def test_curves_keep_each_film_s_values_in_order():
@@ -23,3 +24,12 @@ def test_curves_keep_each_film_s_values_in_order():
     for name, frames in (("walk/3", 5), ("walk/0", 2)):
         np.testing.assert_allclose(found[name], 20 * np.log10(255 / np.arange(1, frames + 1)))
     assert torch.equal(torch.from_numpy(np.concatenate(list(curves(compared, "ssim").values()))), compared.values["ssim"])
+
+
+@pytest.mark.parametrize("name, worst", [("psnr", 1), ("lpips", 9)])
+def test_the_worst_frame_is_that_of_the_metric_s_direction(name, worst):
+    pair = Pair("walk", Path("real"), Path("fake"))
+    compared = Comparison({name: torch.tensor([5.0, 1.0, 9.0])}, [(pair, frame) for frame in range(3)], set())
+    rows = extremes(compared, name, METRICS[name], lambda path: (np.full((2, 2, 3), frame, np.uint8) for frame in range(3)))
+    assert [caption.split(", ")[2] for caption, _, _ in rows] == [f"worst {name} {worst}", f"middle {name} 5", f"best {name} {10 - worst}"]
+    assert [real[0, 0, 0] for _, real, _ in rows] == [{1: 1, 9: 2}[worst], 0, {1: 2, 9: 1}[worst]]

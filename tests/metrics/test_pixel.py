@@ -96,11 +96,12 @@ def test_identical_frames_are_perfect_and_do_not_spoil_the_average():
     values = psnr(a, b, data_range=255)
     assert torch.isinf(values).tolist() == [False, True, True]
     assert ssim(a, b, data_range=255)[1:].tolist() == pytest.approx([1, 1], abs=1e-12)
-    score = average(values)
+    score = average(values, "higher")
     assert score.value == pytest.approx(values[0].item()) and score.parts["identical frames"] == 2 and "2 of 3" in score.note
-    assert average(values[1:]).value is None
-    plain = average(torch.tensor([20.0, 30.0, 40.0]))
-    assert (plain.value, plain.parts, plain.note) == (30.0, {"worst frame": 20.0, "best frame": 40.0}, "")
+    assert average(values[1:], "higher").value is None
+    for better, worst, best in (("higher", 20.0, 40.0), ("lower", 40.0, 20.0)):
+        plain = average(torch.tensor([20.0, 30.0, 40.0]), better)
+        assert (plain.value, plain.parts, plain.note) == (30.0, {"worst frame": worst, "best frame": best}, "")
 
 
 @pytest.mark.parametrize("a, b, data_range, message", [

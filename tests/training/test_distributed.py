@@ -163,6 +163,11 @@ def test_torchrun_itself(runner, tmp_path):
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
+def test_a_dry_run_measures_the_share_of_each_process(runner, tmp_path):
+    first, second = train_two(runner, "--out", tmp_path / "run", *BASE, "--flip", "--augment", "translation", "--dry_run")
+    assert "one step" in first.stdout and not second.stdout and not (tmp_path / "run").exists()
+
+
 def test_a_batch_that_cannot_be_shared_is_one_line(runner, tmp_path):
     runs = train_two(runner, "--out", tmp_path / "run", *BASE, "--batch_size", "7", expect=2)
     for run in runs:

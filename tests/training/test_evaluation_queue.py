@@ -32,6 +32,8 @@ if "fail" in order:
 metrics = {name: {"score": {"value": value}, "floor": {"value": 1.5}, "better": "lower"} for name, value in order["values"].items()}
 if "psnr" in metrics:
     metrics["psnr"] |= {"floor": None, "better": "higher"}
+if "diversity" in metrics:
+    metrics["diversity"]["better"] = "near real"
 (output / "metrics.json").write_text(json.dumps({"metrics": metrics}))
 '''
 
@@ -107,7 +109,7 @@ def test_one_at_a_time_and_what_waits_stays(run):
 
 @pytest.mark.parametrize("best, values, expected", [
     ("swd", [5.0, 4.0, 4.0, 6.0], 20), ("psnr", [5.0, 7.0, 7.0, 6.0], 20), ("swd", [None, 4.0, None, 5.0], 20),
-    (None, [3.0, 2.0, 1.0, 2.0], 30), ("swd", [None] * 4, None)])
+    (None, [3.0, 2.0, 1.0, 2.0], 30), ("swd", [None] * 4, None), ("diversity", [0.1, 2.5, 1.3, 9.0], 30)])
 def test_the_best_in_its_direction_the_first_of_equals(run, best, values, expected):
     names = f"{best or 'swd'},other" if best is None else f"other,{best}"
     evaluations = run.begin(0, metrics=names, best=best)

@@ -12,6 +12,7 @@ from models.hrvgan_parts import HRVGANConfig
 from models.vgan import VGANConfig
 from training import setup
 from training.task import DataInfo
+from utils.errors import UserError
 
 
 def test_mean_frame_is_the_mean_of_the_training_frames(tmp_path, monkeypatch):
@@ -80,6 +81,13 @@ def test_asking_for_classes_where_there_are_none_is_warned_of(tmp_path, capsys, 
     assert setup.prepare(config).info.num_classes == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert len(lines) == len(told) and all(words in line for words, line in zip(told, lines))
+
+
+def test_processes_that_read_other_videos_are_one_line(tmp_path, monkeypatch):
+    config = TrainConfig(data="synthetic:num_videos=1,frames=8", height=16, width=16, cache_dir=str(tmp_path), model=DCGANConfig())
+    monkeypatch.setattr(setup.distributed, "from_main", lambda value: "of another")
+    with pytest.raises(UserError, match="not all processes read the same videos"):
+        setup.read_videos(config, torch.device("cpu"))
 
 
 def test_an_ordered_epoch_is_one_pass_over_clips_side_by_side(tmp_path):

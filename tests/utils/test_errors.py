@@ -26,3 +26,34 @@ def test_a_mistake_is_one_line_and_status_2(processes):
     code = "from utils.errors import UserError, script\ndef main():\n    raise UserError('wrong\\nhere')\nscript(main)"
     done = ended(code, WORLD_SIZE=processes)
     assert (done.returncode, done.stderr) == (2, "error: wrong here\n")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_bug_is_a_traceback_and_status_1(processes):
+    """Of several processes, told before the interpreter is taken apart, which waits for the others."""
+    code = "import atexit, time\nfrom utils.errors import script\natexit.register(time.sleep, 9)\nscript(lambda: 1 / 0)" \
+        if processes == "2" else "from utils.errors import script\nscript(lambda: 1 / 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"WORLD_SIZE": processes}, capture_output=True,
+                          text=True, timeout=8)
+    assert done.returncode == 1 and done.stderr.startswith("Traceback") and "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("raised", ["MemoryError('too much. Really')", "RuntimeError(\"DefaultCPUAllocator: can't allocate memory\")",
+                                    "type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried 9 GiB')"])
+def test_too_little_memory_is_one_line(raised):
+    done = ended(f"from utils.errors import script\ndef main():\n    raise {raised}\nscript(main)")
+    assert done.returncode == 2 and done.stderr.startswith("error: out of memory (") and done.stderr.count("\n") == 1
+    assert "--batch_size" in done.stderr and "Really" not in done.stderr
+
+
+def test_output_that_nobody_reads_is_not_called_complete():
+    code = "from utils.errors import script\ndef main():\n    for _ in range(10**6):\n        print('a line', flush=True)\nscript(main)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 141
+
+
+def test_names_that_are_no_text_can_be_told():
+    done = ended(r"from utils.errors import script; script(lambda: print('caf\udce9'))")
+    assert (done.returncode, done.stdout) == (0, "caf\\udce9\n")

@@ -26,6 +26,11 @@ def test_a_file_replaces_the_old_one_at_the_end(tmp_path):
     assert target.read_text() == "new" and names(tmp_path) == {"a.txt"}
 
 
+def test_names_that_are_no_text_can_be_written(tmp_path):
+    write_text(tmp_path / "a.txt", "caf\udce9")  # as Python holds the byte e9 of a name
+    assert (tmp_path / "a.txt").read_text() == "caf\\udce9"
+
+
 def test_folders_on_the_way_are_made(tmp_path):
     write_text(tmp_path / "x" / "y" / "a.txt", "é")
     assert (tmp_path / "x" / "y" / "a.txt").read_bytes() == "é".encode()

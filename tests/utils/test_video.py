@@ -194,14 +194,6 @@ def test_png_is_lossless_a_file_or_a_folder(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["many", "one.png"]
 
 
-def test_png_spares_a_folder_of_other_things(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="mine"):
-        write_video(tmp_path / "mine.png", moving(2), 24)
-    assert [file.name for file in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
-
-
 @pytest.mark.parametrize("name, settings, named", [
     ("film.webm", {}, ".mp4, .avi, .gif, .png"), ("film", {}, ".mp4, .avi, .gif, .png"), ("folder.mp4", {}, "folder"),
     ("file/film.mp4", {}, "is a file"), ("file/deep/film.png", {}, "is a file"),

@@ -1,0 +1,32 @@
+"""What stands where a film is to go, and what it is called."""
+
+import pytest
+
+from tests.data.films import moving
+from utils.errors import UserError
+from utils.video import write_video
+
+
+def test_png_spares_a_folder_of_other_things(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="mine"):
+        write_video(tmp_path / "mine.png", moving(2), 24)
+    assert [file.name for file in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_png_spares_frames_that_another_program_numbered(tmp_path):
+    """ffmpeg's %06d begins with 1."""
+    (tmp_path / "mine").mkdir()
+    for number in (1, 2):
+        (tmp_path / "mine" / f"{number:06d}.png").write_text("mine")
+    with pytest.raises(UserError, match="mine"):
+        write_video(tmp_path / "mine.png", moving(2), 24)
+    assert len(list((tmp_path / "mine").iterdir())) == 2
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    write_video(f"2024-05-01T12:30{ending}", moving(2), 24)
+    assert [file.name for file in tmp_path.iterdir()] == [f"2024-05-01T12:30{ending}"]
