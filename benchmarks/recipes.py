@@ -181,18 +181,18 @@ def main() -> None:
     options = parser.parse_args()
     output = Path(options.output)
     results = json.loads(output.read_text())["families"] if output.exists() else {}
+    budgets = {family: results[family]["budget_seconds"] for family in options.families if family in results}
+    if any(budget != options.budget for budget in budgets.values()):
+        raise SystemExit(f"error: --budget {options.budget:g}: {output} has seeds of {budgets} seconds; take theirs, or another --output")
     for seed in options.seeds:
         for family in options.families:
-            known = results.get(family, {"budget_seconds": options.budget, "runs": {recipe: [] for recipe in RECIPES}})
-            runs, budget = known["runs"], known["budget_seconds"]
+            runs = results.get(family, {}).get("runs", {recipe: [] for recipe in RECIPES})
             if any(run["seed"] == seed for run in runs["published"]):
                 continue
-            if budget != options.budget:
-                parser.error(f"--budget {options.budget:g}: other seeds of {family} in {output} had {budget:g}; "
-                             "take that, or another --output")
             for recipe, run in compare(family, seed, options).items():
                 runs[recipe] = [*runs[recipe], run]
-            results[family] = {"settings": SIZES[family], "budget_seconds": budget, "runs": runs, **summarise(runs, budget)}
+            results[family] = {"settings": SIZES[family], "budget_seconds": options.budget, "runs": runs,
+                               **summarise(runs, options.budget)}
             write_json(output, {"command": "python -m benchmarks.recipes", "data": DATA,
                                 "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
             plot(results, output.with_suffix(".png"))

@@ -127,7 +127,7 @@ def _from_folder(root: Path) -> Layout:
     sources = [Source(path, kind, path.relative_to(root).as_posix() if path != root else root.name, number[part[0]] if classed else 0)
                for (path, kind), part in zip(found, parts)]
     beside = [part[0] for part in parts if len(part) == 1]
-    notes = [f"no video has a class, as {len(beside)} of {len(parts)} lie in no folder (the first: {beside[0]})"
+    notes = [f"no video has a class, as {len(beside)} of {len(parts)} have no class folder above them (the first: {beside[0]})"
              ] if beside and len(beside) < len(parts) else []
     return Layout(root, sources, classes, notes)
 

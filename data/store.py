@@ -10,6 +10,7 @@ import torch
 from utils.errors import UserError
 
 _SHARE = 0.4  # of the free memory that frames may take: the model needs the rest
+_MODEST = 4 << 30  # bytes that are taken to be free where nobody tells
 _OPEN_FILES = 256  # mapped at a time: each holds a file descriptor
 
 
@@ -57,14 +58,14 @@ def open_store(openers: list, video_first: np.ndarray, shape: tuple, storage: st
     """
     size = int(np.prod(shape, dtype=np.int64))
     if storage == "auto":
-        if size <= _SHARE * _free_bytes(device):
+        if size <= _comfortable(device):
             storage = "device"
         else:
-            storage = "memory" if device.type != "cpu" and size <= _SHARE * _free_bytes(torch.device("cpu")) else "disk"
+            storage = "memory" if device.type != "cpu" and size <= _comfortable(torch.device("cpu")) else "disk"
     if storage == "disk":
         return DiskStore(openers, video_first, shape)
     free = _free_bytes(device if storage == "device" else torch.device("cpu"))
-    if size > free:
+    if free is not None and size > free:
         raise UserError(f"--storage {storage}: the frames take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} are free there; "
                         "use --storage disk")
     frames = torch.empty(shape, dtype=torch.uint8, device=device if storage == "device" else "cpu")
@@ -74,7 +75,14 @@ def open_store(openers: list, video_first: np.ndarray, shape: tuple, storage: st
     return TensorStore(frames, storage)
 
 
-def _free_bytes(device: torch.device) -> int:
+def _comfortable(device: torch.device) -> float:
+    """How many bytes of frames leave enough for the rest; the processes of a machine share its memory, where each has a copy."""
+    free, sharing = _free_bytes(device), 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _SHARE * (_MODEST if free is None else free) / sharing
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """None where it is not known."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -82,11 +90,11 @@ def _free_bytes(device: torch.device) -> int:
             fields = dict(line.split(":") for line in file)
         free = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        return 4 << 30  # not Linux: a modest guess
+        return None  # not Linux
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             with open(name, encoding="ascii") as file:
                 free = min(free, int(file.read()))
         except (OSError, ValueError):
             pass  # no container, or one without a limit ("max")
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each process of this machine takes as much
+    return free

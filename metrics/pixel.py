@@ -72,8 +72,8 @@ def ms_ssim(frames: Tensor, reference: Tensor, *, data_range: float) -> Tensor:
 
 
 def average(values: Tensor, better: str) -> Score:
-    """The mean over frames, ``values`` float ``(N,)``, of which the "higher" or the "lower" is ``better``. Frames equal to their reference have no finite PSNR: they are
-    counted in ``parts`` and left out of the mean, which is None when all of them are equal."""
+    """The mean over frames, ``values`` float ``(N,)``, of which the "higher" or the "lower" is ``better``. Frames equal to their reference
+    have no finite PSNR: they are counted in ``parts`` and left out of the mean, which is None when all of them are equal."""
     finite = values[torch.isfinite(values)]
     parts, note = {}, ""
     if len(finite):

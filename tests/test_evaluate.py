@@ -223,7 +223,8 @@ def test_clips_are_as_large_as_the_first_video_that_can_be_read(tmp_path):
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "0.mp4").write_text("no video")
     write_video(tmp_path / "films" / "1.mp4", scene(0), 24)
-    size = lambda name: [clip_settings(EvaluateConfig(real=f"{tmp_path}/{name}", clip_frames=2), {}, {})[side] for side in ("height", "width")]
+    settings = lambda name: clip_settings(EvaluateConfig(real=f"{tmp_path}/{name}", clip_frames=2), {}, {})
+    size = lambda name: [settings(name)[side] for side in ("height", "width")]
     assert size("films") == [32, 48]
     (tmp_path / "stacks").mkdir()  # a column of square frames in each picture
     cv2.imwrite(str(tmp_path / "stacks" / "0.jpg"), scene(0, height=16 * 32, width=16)[0])

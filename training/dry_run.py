@@ -17,27 +17,28 @@ from utils import distributed
 def dry_run(config: TrainConfig) -> int:
     """Print the resolved config, parameters, a memory estimate and how long measured steps took, at full size."""
     setup = prepare(config)
+    if distributed.is_main():
+        _introduce(setup)
     batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, m_per_class=config.m_per_class,
                       rank=distributed.rank(), world=distributed.world_size())
     measured, peak = _measure(setup, batches)
     batches.close()
     if distributed.is_main():
-        _print(setup, measured, peak)
+        print(f"steps          {setup.steps:,}")
+        print(f"arithmetic     {str(setup.dtype).removeprefix('torch.')} on {setup.device}")
+        print(f"memory         about {_state_bytes(setup) / 2**20:,.0f} MiB for weights, moments and averages; {peak}")
+        print(f"one step       {_told(measured, setup)}")
     distributed.stop()
     return 0
 
 
-def _print(setup: Setup, measured: list[tuple[float, float]], peak: str) -> None:
+def _introduce(setup: Setup) -> None:
     config = setup.config
     print(yaml.safe_dump(config.as_dict(), sort_keys=False).rstrip())
     print(f"\nvideos         {setup.dataset.num_frames:,} frames, {len(setup.dataset):,} clips of {config.frames}, "
           f"{len(setup.dataset.classes)} class(es), {setup.dataset.fps:g} fps")
     for name, net in setup.task.nets.items():
-        print(f"{name:<14} {sum(parameter.numel() for parameter in net.parameters()):,} parameters")
-    print(f"steps          {setup.steps:,}")
-    print(f"arithmetic     {str(setup.dtype).removeprefix('torch.')} on {setup.device}")
-    print(f"memory         about {_state_bytes(setup) / 2**20:,.0f} MiB for weights, moments and averages; {peak}")
-    print(f"one step       {_told(measured, setup)}")
+        print(f"{name:<14} {sum(parameter.numel() for parameter in net.parameters()):,} parameters", flush=True)
 
 
 def _kinds(setup: Setup) -> dict[int, float]:

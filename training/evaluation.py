@@ -83,7 +83,8 @@ class Evaluations:
         """Whether what decides on the best checkpoint has become worse. They tell and do no more: when an evaluation ends is chance, and
         training must not depend on it."""
         rows = [row for row in self._rows if self._by in row]
-        if not rows or rows[-1]["better"][self._by] == "near real":  # of how far from the real value a tenth is tremor
+        if not rows or rows[-1]["better"][self._by] == "near real":
+            # The distance from the real value is small and trembles: a tenth of it means nothing.
             return []
         values = [math.inf if row[self._by] is None else row[self._by] for row in rows]
         given = [row["step"] for row in rows], values, self._by, rows[-1]["better"][self._by]
@@ -219,8 +220,10 @@ class Evaluations:
         value = (row or {}).get(self._by)
         if value is None:
             return None
-        kinds = {"lower": value, "higher": -value, "near real": abs(value - row["floors"].get(self._by, 0.0))}
-        return kinds[row["better"][self._by]]
+        better, floor = row["better"][self._by], row["floors"].get(self._by)
+        if better == "near real":
+            return None if floor is None else abs(value - floor)
+        return -value if better == "higher" else value
 
     def _reason(self, path: Path, status: int) -> str:
         lines = [line.strip() for line in self._log(path).read_text(errors="replace").splitlines() if line.strip()]

@@ -58,7 +58,7 @@ class CompiledSlopes:
         generator = torch_generator(0, "compiled penalty")
         weights = {name: _drawn(name, weight, generator) for name, weight in self._net.named_parameters()}
         buffers = dict(self._net.named_buffers())
-        # Laid out as what training will call it with, for which it would be compiled anew.
+        # Laid out like training's clips: for another layout it would be compiled again.
         noise = torch.empty_like(video).copy_(torch.randn(video.shape, generator=generator))
         label = None if label is None else torch.zeros_like(label)
         plain = lambda: _with_gradients(squared_slopes(lambda clip: self._verdict(weights, buffers, clip, label), noise), weights)

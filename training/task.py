@@ -93,7 +93,7 @@ class DataInfo:
     classes: list[str] = field(default_factory=lambda: [""])
     fps: float = 24.0
     frame_skip: int | None = None
-    """Every so-manieth frame of the videos; None where it is not known (older checkpoints)."""
+    """Every k-th frame of the videos is kept; None where that is not known (older checkpoints)."""
     mean: Callable[[], Tensor] | None = None
     """Gives the mean of the training frames, (3, H, W) in [-1, 1]."""
     clip_distance: Callable[[], float] | None = None

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -27,6 +28,7 @@ def script(main) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8, nor a terminal
     try:
         status = main()
+        sys.stdout.flush()  # what nobody reads is found out here, not when the interpreter ends
     except UserError as error:
         status = _complain(str(error))
     except BrokenPipeError:
@@ -40,14 +42,15 @@ def script(main) -> None:
 
 
 def _complain_of(error: Exception) -> int:
-    """One line if the user can mend it; else it is raised again, by one of several processes told at once: the interpreter of one that
-    fails would wait for the others, and they for it."""
+    """Status of an error that the user can mend, told in one line. Any other is raised again; one of several processes prints it at once
+    instead, as its interpreter would wait at its end for the others, and they for it."""
     if isinstance(error, OSError) and error.errno in _USER_ERRNOS:
         where = f": {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return _complain(f"out of memory ({str(error).strip().partition('. ')[0]}); a smaller --batch_size needs less, so does "
-                         "--accumulate 2 of train.py, whose --dry_run measures it")
+        wanted = re.search(r"allocate (\d[\d.]* \w+)", str(error))
+        return _complain(f"out of memory{f' ({wanted[1]} more were asked for)' if wanted else ''}; smaller frames and batches need less; "
+                         "train.py has --accumulate 2 and --storage disk, and --dry_run measures it")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         raise error
     traceback.print_exception(error)

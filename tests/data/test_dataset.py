@@ -1,4 +1,4 @@
-import multiprocessing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from data import store
 from data.batches import Batches
 from data.dataset import VideoDataset
+from data.pool import WorkerPool
 from tests.data.films import moving, numbered, numbers, write_film
 from utils.errors import UserError
 
@@ -68,10 +69,14 @@ def test_frames_that_do_not_fit_are_one_line(folder, monkeypatch):
             build(folder, storage=storage)
 
 
-def test_processes_of_one_machine_share_its_memory(monkeypatch):
-    alone = store._free_bytes(torch.device("cpu"))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert store._free_bytes(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.2)
+def test_processes_of_one_machine_share_its_memory(folder, monkeypatch):
+    size = 76 * 32 * 32 * 3
+    monkeypatch.setattr(store, "_free_bytes", lambda device: 10 * size)
+    assert build(folder).storage == "device"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert build(folder).storage == "disk" and build(folder, storage="memory").storage == "memory"
+    monkeypatch.setattr(store, "_free_bytes", lambda device: None)  # not Linux
+    assert build(folder).storage == "device" and build(folder, storage="memory").storage == "memory"
 
 
 def test_selection_by_rate_and_by_number(folder):
@@ -108,13 +113,9 @@ def test_impossible_settings_are_one_line(folder, options, words):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_fork_and_spawn_extract_the_same(folder, tmp_path, method):
-    before = multiprocessing.get_start_method()
-    multiprocessing.set_start_method(method, force=True)
-    try:
-        dataset = build(folder, cache_dir=tmp_path)
-    finally:
-        multiprocessing.set_start_method(before, force=True)
+def test_fork_and_spawn_extract_the_same(folder, tmp_path, monkeypatch, method):
+    monkeypatch.setattr("data.dataset.WorkerPool", partial(WorkerPool, context=method))
+    dataset = build(folder, cache_dir=tmp_path)
     reference = build(folder)
     assert torch.equal(dataset.gather(np.arange(63))["video"], reference.gather(np.arange(63))["video"])
 

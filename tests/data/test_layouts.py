@@ -40,7 +40,7 @@ def test_a_video_beside_the_folders_takes_the_classes_and_says_so(tmp_path):
     assert find_sources(tmp_path).notes == []
     touch(tmp_path / "more.mp4")
     layout = find_sources(tmp_path)
-    assert layout.classes == [] and layout.notes == ["no video has a class, as 1 of 3 lie in no folder (the first: more.mp4)"]
+    assert layout.classes == [] and layout.notes == ["no video has a class, as 1 of 3 have no class folder above them (the first: more.mp4)"]
     assert find_sources(tmp_path / "run").notes == []
 
 

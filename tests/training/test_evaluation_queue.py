@@ -34,6 +34,8 @@ if "psnr" in metrics:
     metrics["psnr"] |= {"floor": None, "better": "higher"}
 if "diversity" in metrics:
     metrics["diversity"]["better"] = "near real"
+if "other" in metrics:
+    metrics["other"]["floor"]["value"] = None
 (output / "metrics.json").write_text(json.dumps({"metrics": metrics}))
 '''
 
@@ -109,12 +111,13 @@ def test_one_at_a_time_and_what_waits_stays(run):
 
 @pytest.mark.parametrize("best, values, expected", [
     ("swd", [5.0, 4.0, 4.0, 6.0], 20), ("psnr", [5.0, 7.0, 7.0, 6.0], 20), ("swd", [None, 4.0, None, 5.0], 20),
-    (None, [3.0, 2.0, 1.0, 2.0], 30), ("swd", [None] * 4, None), ("diversity", [0.1, 2.5, 1.3, 9.0], 30)])
+    (None, [3.0, 2.0, 1.0, 2.0], 30), ("swd", [None] * 4, None), ("diversity", [0.1, 2.5, 1.3, 9.0], 30),
+    ("other", [4.0, 3.0, 5.0], 20)])
 def test_the_best_in_its_direction_the_first_of_equals(run, best, values, expected):
-    names = f"{best or 'swd'},other" if best is None else f"other,{best}"
+    names = f"{best or 'swd'},other" if best is None else "swd,other" if best == "other" else f"other,{best}"
     evaluations = run.begin(0, metrics=names, best=best)
     for number, value in enumerate(values, 1):
-        run.save(evaluations, 10 * number, values={best or "swd": value, "other": float(number)})
+        run.save(evaluations, 10 * number, values={"other": float(number), best or "swd": value})
         end(evaluations)
         named = run.best()
         assert named is None or (run.checkpoints / named).is_dir()

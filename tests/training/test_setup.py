@@ -73,8 +73,8 @@ def test_clips_are_spread_evenly_over_any_number():
     assert setup._evenly(many, 3).tolist() == [0, (many - 1) // 2, many - 1]
 
 
-@pytest.mark.parametrize("named, told", [({"class_ce": 1.0}, ["--class_ce 1.0"]), ({"class_ce": 1.0, "wrong_labels": 0.5}, ["1.0 and --wrong"]),
-                                         ({}, [])])
+@pytest.mark.parametrize("named, told", [({"class_ce": 1.0}, ["--class_ce 1.0"]), ({}, []),
+                                         ({"class_ce": 1.0, "wrong_labels": 0.5}, ["1.0 and --wrong"])])
 def test_asking_for_classes_where_there_are_none_is_warned_of(tmp_path, capsys, named, told):
     config = TrainConfig(family="hrvgan", data="synthetic:num_videos=1,frames=8", height=16, width=16, frames=4, batch_size=2,
                          cache_dir=str(tmp_path), model=HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1), **named)

@@ -38,19 +38,27 @@ def test_a_bug_is_a_traceback_and_status_1(processes):
     assert done.returncode == 1 and done.stderr.startswith("Traceback") and "ZeroDivisionError" in done.stderr
 
 
-@pytest.mark.parametrize("raised", ["MemoryError('too much. Really')", "RuntimeError(\"DefaultCPUAllocator: can't allocate memory\")",
-                                    "type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried 9 GiB')"])
-def test_too_little_memory_is_one_line(raised):
+@pytest.mark.parametrize("raised, amount", [
+    ("MemoryError()", ""), ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory. Tried to allocate 9.50 GiB. GPU')", "9.50 GiB"),
+    ("RuntimeError(\"[enforce fail at alloc_cpu.cpp:1] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes.\")",
+     "12 bytes")])
+def test_too_little_memory_is_one_line(raised, amount):
     done = ended(f"from utils.errors import script\ndef main():\n    raise {raised}\nscript(main)")
-    assert done.returncode == 2 and done.stderr.startswith("error: out of memory (") and done.stderr.count("\n") == 1
-    assert "--batch_size" in done.stderr and "Really" not in done.stderr
+    assert done.returncode == 2 and done.stderr.startswith("error: out of memory") and done.stderr.count("\n") == 1
+    assert "--accumulate" in done.stderr and (f" ({amount} more were asked for);" if amount else "memory;") in done.stderr
 
 
-def test_output_that_nobody_reads_is_not_called_complete():
-    code = "from utils.errors import script\ndef main():\n    for _ in range(10**6):\n        print('a line', flush=True)\nscript(main)"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("lines", [2, 10**5])
+def test_output_that_nobody_reads_is_not_called_complete(lines, processes):
+    """Neither where it is noticed at once nor where it is at the end."""
+    code = f"import sys\nfrom utils.errors import script\ndef main():\n    sys.stdin.read()\n    for _ in range({lines}):\n        print('a line')\n" \
+        "script(main)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | {"WORLD_SIZE": processes}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
+        process.stdin.close()
         assert process.stderr.read() == "" and process.wait() == 141
 
 
