@@ -58,7 +58,7 @@ class GenerateConfig:
     image: str | None = None
     """What the film begins with, of any size, for a model that predicts; a longer film goes on from its own last frame."""
     streams: bool = False
-    """Show background, foreground, mask and film side by side, for a model made of two streams."""
+    """Show background, foreground, mask and film side by side, for a model made of streams or sprites."""
     crf: int = 18
     """Quality of H.264, from 0 (lossless) to 51 (worst)."""
     batch_size: int = 16

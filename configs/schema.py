@@ -25,7 +25,7 @@ class TrainConfig:
     restart: bool = False
     """Begin again although `out` holds another run, which is moved aside to `out.1`, not deleted."""
     dry_run: bool = False
-    """Print the resolved config, parameters, a memory estimate and how long measured steps took, at full size; write nothing."""
+    """Print the resolved config, parameters, a memory estimate and how long measured steps took, at full size; write nothing into --out."""
 
     data: str = "synthetic"
     """Folder of videos (searched recursively), one video, class folders, UCF-101, frame images, stacked JPEGs, or `synthetic`."""
@@ -63,7 +63,7 @@ class TrainConfig:
     cache_dir: str | None = None
     """Where extracted frames are kept; $VIDGAN_CACHE or ~/.cache/vidgan if not given."""
     workers: int | None = None
-    """Processes that decode and threads that load; the number of cores if not given."""
+    """Processes that decode (as many as there are cores if not given) and threads that load (1 if not given)."""
     scan: Literal["full", "quick"] = "full"
     """Health check of the videos: decode every frame, or trust the containers."""
     max_broken: float = 0.5
@@ -183,7 +183,7 @@ class TrainConfig:
     max_rollbacks: int = 3
     """How often to go back before stopping."""
     alarm_patience: int = 20
-    """Checks in a row that must agree before an alarm is raised."""
+    """Checks in a row that must agree before an alarm of losses is raised; of looks at samples, at most 3."""
     alarm_after: int = 300
     """Steps before samples are expected to differ from each other."""
 

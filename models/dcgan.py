@@ -37,7 +37,7 @@ class DCGANConfig:
     g_depth: int | None = None
     """Doublings in the generator; as many as leave a first grid with a short side of 4 to 7 if not given."""
     d_depth: int | None = None
-    """Halvings in the discriminator; as in the generator if not given."""
+    """Halvings in the discriminator; as many as leave a shorter side of 4 to 7 if not given."""
     g_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator."""
     d_norm: Literal["batch", "group", "spectral", "none"] = "group"

@@ -286,6 +286,8 @@ class Loop:
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))
         self.step, self.lr_scale, self.rollbacks, self.alarms = state["step"], state["lr_scale"], state["rollbacks"], state["alarms"]
         self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **state["watch"])
+        if state["config"]["on_alarm"] != self.config.on_alarm:  # trouble that was only told so far shall do what is asked for now
+            self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
 
     def _set_lr(self) -> None:
         """Learning rates are a function of the step (and of the rollbacks so far)."""

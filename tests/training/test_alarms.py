@@ -123,6 +123,13 @@ def test_stop_leaves_with_status_three(runner, tmp_path):
     assert [later["step"] - alarm["step"] for later in alarms(out)] == [0, 20]
 
 
+def test_trouble_that_was_only_told_so_far_does_what_is_asked_for_now(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, *WON, "--steps", 60, "--on_alarm", "warn")
+    runner.train("--out", out, *WON, "--on_alarm", "stop", expect=3)
+    assert [alarm["kind"] for alarm in alarms(out)] == ["discriminator won"] * 2 and alarms(out)[1]["step"] == 60 + 20
+
+
 def test_rollback_goes_on_at_half_the_learning_rate(runner, tmp_path):
     """Rolled back to its very beginning, a run is the run that had half the rate from the start, to the last bit."""
     straight, out = tmp_path / "straight", tmp_path / "run"
