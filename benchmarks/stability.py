@@ -66,7 +66,8 @@ def pair(family: str, seed: int, known: dict[str, dict], options) -> dict[str, d
     outs = folders(family, seed, options.work)
     going_on = known and all(out.exists() for out in outs.values())
     points = {recipe: known[recipe]["points"] if going_on else [] for recipe in RECIPES}
-    while trained(outs["published"]) < (goal := until(points["published"], options)):
+    # Without points there was an interruption, or nothing yet.
+    while trained(outs["published"]) < (goal := until(points["published"], options)) or not points["published"]:
         train(family, seed, goal, outs, [*SIZES[family], "--precision", "bf16"], EVERY[family])
         with ProcessPoolExecutor(len(outs), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             found = [pool.submit(add_points, points[recipe], out, options.samples) for recipe, out in outs.items()]
