@@ -26,8 +26,8 @@ from utils.files import write_json
 CASES = {
     "hrvgan": ["--config", "configs/faithful/hrvgan.yaml", "--frames", "8", "--height", "64", "--width", "64", "--grow_from", "0",
                "--batch_size", "8"],
-    "dcgan": ["--config", "configs/faithful/dcgan.yaml", "--height", "64", "--width", "64", "--batch_size", "16", "--model.d_norm", "none", "--model.d_dropout", "0",
-              "--r1", "1", "--penalty_every", "1"],
+    "dcgan": ["--config", "configs/faithful/dcgan.yaml", "--height", "64", "--width", "64", "--batch_size", "16", "--model.d_norm", "none",
+              "--model.d_dropout", "0", "--r1", "1", "--penalty_every", "1"],
 }
 
 
