@@ -15,8 +15,9 @@ demo: $(VENV)/ready
 	@echo "report    $(DEMO)/run/report.html"
 	@echo "numbers   $(DEMO)/evaluation/metrics.json"
 
+# A worker for each core, but few enough for the memory of a laptop; a file stays with one worker, and with it what its tests share.
 test: $(VENV)/ready
-	$(RUN) -m pytest -q --durations=15 tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --durations=15 tests
 
 # The mark is made last, so that an installation cut short is begun again.
 $(VENV)/ready: requirements.txt utils/make_venv.py
