@@ -22,6 +22,7 @@ from utils.files import atomic_file, temporary_beside, write_json
 FORMAT = 3  # raise it when extraction comes to give other pixels for the same settings
 _HEADER_BYTES = 128
 _STALE_SECONDS = 24 * 3600
+_SYNC_BYTES = 256 << 20
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -61,16 +62,28 @@ def _content_key(source: Source) -> tuple[str, int]:
     try:
         files = image_files(source.path) if source.kind == "frames" else [source.path]
         for file in files:
-            with open(file, "rb") as handle:
-                length = 0
-                while block := handle.read(1 << 20):
-                    digest.update(block)
-                    length += len(block)
+            try:
+                length = _add(digest, file)
+            except OSError:
+                if source.kind != "frames":
+                    raise
+                length = 0  # the other pictures of a folder can be used all the same
+                digest.update(b"unreadable")
             digest.update(f"/{length}/".encode())
             size += length
     except OSError:
         return "", size or 1
     return digest.hexdigest(), size
+
+
+def _add(digest, file: Path) -> int:
+    """Hash a file; returns its number of bytes."""
+    length = 0
+    with open(file, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+            length += len(block)
+    return length
 
 
 def entry_key(content: str, settings: dict) -> str:
@@ -110,9 +123,13 @@ class FrameCache:
         with atomic_file(self.frames_path(key)) as temporary:
             with open(temporary, "wb") as file:
                 file.write(bytes(_HEADER_BYTES))
+                unwritten = 0
                 for frame in frames:
-                    file.write(np.ascontiguousarray(frame).data)
+                    unwritten += file.write(np.ascontiguousarray(frame).data)
                     count += 1
+                    if unwritten > _SYNC_BYTES:  # a slow disk takes minutes for a whole film, in which nobody hears of us
+                        os.fsync(file.fileno())
+                        unwritten = 0
                 entry = {"frames": count, **describe(count)}
                 file.seek(0)
                 file.write(_npy_header(count, entry["height"], entry["width"]))

@@ -97,9 +97,11 @@ class Collector:
                     continue
                 good = found.status in KEPT
                 (tally.obtained if good else tally.missed).append(found)
-                current.failures = 0 if good else current.failures + 1
-                if current.url and current.failures >= _GIVE_UP:
-                    tally.notes.append(f"{current.url}: {_GIVE_UP} failures in a row, the rest is left")
+                current.failures = 0 if good else current.failures + (found.status == "failed")
+                full = found.status == "skipped" and self._held() >= self._plan.max_total
+                if current.url and (full or current.failures >= _GIVE_UP):
+                    why = "--max_total is reached" if full else f"{_GIVE_UP} failures in a row"
+                    tally.notes.append(f"{current.url}: {why}, the rest is left")
                     lists.pop()
         if self._partial.exists() and not any(self._partial.iterdir()):
             self._partial.rmdir()
@@ -116,7 +118,7 @@ class Collector:
             return self._tell(entry, "skipped")
         if entry.sha256 is not None and self._there(entry):
             self._plan.say(f"  {entry.file} is no longer what was downloaded; it is fetched again")
-        key = sha256(wish.url.encode()).hexdigest()[:16]
+        key = _key(wish.url)
         part = self._partial / f"{key}.part"
         try:
             found = self._bring(wish, part)
@@ -139,13 +141,19 @@ class Collector:
     def _there(self, entry: Entry) -> bool:
         return entry.file is not None and (self._folder / entry.file).exists()
 
+    def _held(self, but: str = "") -> int:
+        """Bytes of all videos that are there, and of what has arrived of others, without those of one address."""
+        files = [self._folder / entry.file for entry in self._manifest.entries.values() if entry.url != but and self._there(entry)]
+        files += [file for file in self._partial.glob("*") if not file.name.startswith(_key(but))]
+        return sum(file.stat().st_size for file in files)
+
     def _excluded(self, entry: Entry) -> bool:
         return (entry.duration or 0) > self._plan.max_duration or (entry.bytes or 0) > self._plan.limits.size
 
     def _bring(self, wish: Wish, part: Path) -> "tuple[Path, str, About] | Iterator[Wish]":
         """The file with its ending and what is known of it, or the playlist that ``wish`` is."""
         plan = self._plan
-        held = sum(entry.bytes or 0 for entry in self._manifest.entries.values() if entry.status in KEPT)
+        held = self._held(wish.url)
         if held >= plan.max_total:
             raise NotObtained(f"--max_total is reached: {held:,} bytes are there", "skipped")
         limits = replace(plan.limits, size=min(plan.limits.size, plan.max_total - held))
@@ -243,6 +251,11 @@ class _Ticker:
         if time.monotonic() - self._last >= _PROGRESS_EVERY:
             self._last = time.monotonic()
             print(f"{self._name}: {have / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB", file=sys.stderr, flush=True)
+
+
+def _key(url: str) -> str:
+    """What the names of its unfinished files begin with."""
+    return sha256(url.encode()).hexdigest()[:16]
 
 
 def _ending(path: str) -> str:

@@ -14,6 +14,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from data.ffmpeg import open_capture  # noqa: E402
 from data.interlaced import InterlacedStream, is_interlaced  # noqa: E402
 from data.layouts import image_files, kind_of, stack_length  # noqa: E402
 from data.pixel_aspect import SquarePixels, pixel_aspect  # noqa: E402
@@ -27,7 +28,7 @@ class VideoStream:
     """A video file by OpenCV. ``step()`` gives the next frame's time in seconds (None at the end), ``picture()`` its BGR pixels."""
 
     def __init__(self, path: Path, threads: int = 1):
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+        self._capture = open_capture(path, threads)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._delta = 1 / rate if math.isfinite(rate) and rate > 0 else 0.04
         self._time = None
@@ -110,12 +111,12 @@ def open_stream(path: Path, kind: str, image_fps: float = 25.0, threads: int = 1
 
 
 def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (),
-         on_step=lambda: None) -> Iterator[tuple[np.ndarray, int, bool]]:
+         on_step=lambda: None, longest_still: float = _LONGEST_STILL) -> Iterator[tuple[np.ndarray, int, bool]]:
     """The wanted frames of a stream: yields (uint8 BGR (H, W, 3), how often to repeat it, whether time breaks before it).
 
     ``frame_skip`` k keeps frames 0, k, 2k ... With ``fps`` the frames are chosen by their time stamps instead, so that they
     are evenly spaced in time whatever the file's own rate: frame j of the result is the first from j/fps seconds on, and where
-    none comes before the next is due, the last one again.
+    none comes before the next is due, the last one again. Where none comes for ``longest_still`` seconds, time breaks instead.
     ``bad`` lists stretches of time (start, end) in seconds whose frames do not decode properly: they are left out.
     """
     index, last_tick, start, previous, broken, held = -1, -1, None, None, False, None
@@ -130,7 +131,7 @@ def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (),
                 continue
             repeats = 1
         else:
-            if start is None or not 0 <= time - previous <= _LONGEST_STILL or broken:
+            if start is None or not 0 <= time - previous <= longest_still or broken:
                 broken = broken or start is not None
                 start, previous, last_tick, held = time, time, -1, None
             # Files round their time stamps: a quarter of a frame early still counts as on time.
@@ -184,17 +185,17 @@ def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def read_frames(path: str | Path, *, frame_skip: int = 1, fps: float | None = None, image_fps: float = 25.0,
-                threads: int = 1) -> Iterator[np.ndarray]:
+                threads: int = 1, longest_still: float = _LONGEST_STILL) -> Iterator[np.ndarray]:
     """Frames of one video, folder of images or stacked JPEG: uint8 RGB (H, W, 3) at their own size, rotation applied, pixels square.
 
-    ``frame_skip`` and ``fps`` choose frames as :func:`pick` does. Raises UserError if not one frame can be read.
+    ``frame_skip``, ``fps`` and ``longest_still`` choose frames as :func:`pick` does. Raises UserError if not one frame can be read.
     """
     path, count = Path(path), 0
     if not path.exists():
         raise UserError(f"{path}: no such video; check the path")
     stream = open_stream(path, kind_of(path), image_fps, threads)
     try:
-        for picture, repeats, _ in pick(stream, frame_skip, fps):
+        for picture, repeats, _ in pick(stream, frame_skip, fps, longest_still=longest_still):
             count += 1
             frame = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             for _ in range(repeats):

@@ -37,13 +37,14 @@ class Extraction:
     stabilize: bool = False
 
 
-def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda: None, thin: bool = True):
+def extract_frames(path: Path, kind: str, how: Extraction, bad: list = (), threads: int = 1, on_step=lambda count=1: None,
+                   thin: bool = True):
     """Yields (uint8 RGB (height, width, 3), whether time breaks before it).
 
     Decoding and resizing overlap: while a second thread resizes, the decoder already works on the next frame. ``thin`` leaves frames
     undecoded where that is known to be safe; raises :class:`data.thin.Uneven` where it turns out not to be.
     """
-    stream = thin_stream(path, how.frame_skip, how.fps, threads) if thin and kind == "video" and not bad else None
+    stream = thin_stream(path, how.frame_skip, how.fps, threads, on_step) if thin and kind == "video" and not bad else None
     stream = stream or open_stream(path, kind, how.image_fps, threads)
     waiting: deque = deque()
     try:
@@ -110,13 +111,22 @@ def _aspect(health: Health) -> dict:
     return {} if health.pixel_aspect == 1 else {"pixel_aspect": health.pixel_aspect}
 
 
+def _content(source: Source, health: Health) -> str:
+    """What tells one video from others. Of one that could not be read when it was hashed only its place and age are known."""
+    if health.content:
+        return health.content
+    place = source.path.resolve()
+    return f"{place} of {place.stat().st_mtime_ns if place.exists() else 0}"
+
+
 def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health], how: Extraction, pool: WorkerPool,
                 quiet: bool = False) -> tuple[list[str], list[dict | Failure]]:
     """Extract what the cache lacks; returns each source's key and its entry, or a :class:`Failure` where the decoder gave up.
 
     Raises UserError if the disk is full.
     """
-    keys = [entry_key(health.content, {**asdict(how), "bad": health.bad, "kind": health.kind, **_aspect(health)}) for health in healths]
+    keys = [entry_key(_content(source, health), {**asdict(how), "bad": health.bad, "kind": health.kind, **_aspect(health)})
+            for source, health in zip(sources, healths)]
     entries: list = [cache.load(key) for key in keys]
     missing = [index for index, entry in enumerate(entries) if entry is None]
     first_of = {keys[index]: index for index in reversed(missing)}  # duplicates are extracted once

@@ -12,8 +12,9 @@ class Health:
     ``status`` is ok, damaged (a part can be used), broken, empty (no bytes), not a video, or too short for the clips asked for.
     ``faults`` say what is wrong; ``notes`` are worth knowing but do no harm. ``frames`` counts those that decode cleanly,
     ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used. ``seconds`` is from the first
-    frame to the end of the last, by their time stamps. ``width`` and ``height`` are those of the picture as it is shown: upright, in
-    square pixels; ``pixel_aspect`` is the width of a stored pixel over its height.
+    frame to the end of the last, by their time stamps; ``drift``, in seconds, how far the farthest frame is from where it would be if all
+    were evenly spaced; ``pace`` frames a second where they follow each other fastest. ``width`` and ``height`` are those of the picture
+    as it is shown: upright, in square pixels; ``pixel_aspect`` is the width of a stored pixel over its height.
     """
 
     path: str
@@ -28,6 +29,8 @@ class Health:
     height: int = 0
     fps: float = 0.0
     seconds: float = 0.0
+    drift: float = 0.0
+    pace: float = 0.0
     codec: str = ""
     rotation: int = 0
     pixel_aspect: float = 1.0

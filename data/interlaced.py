@@ -10,7 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-_LOCAL = {"protocol_whitelist": "file"}  # a playlist in disguise must not make us fetch anything
+from data.ffmpeg import open_container
+
 _PROGRESSIVE = (0, 1)  # libavcodec's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 _LOOK = 4  # frames
 
@@ -18,7 +19,7 @@ _LOOK = 4  # frames
 def is_interlaced(path: Path) -> bool:
     """Whether the film says so, or one of its first frames; False for what cannot be read."""
     try:
-        with av.open(str(path), options=_LOCAL) as container:
+        with open_container(path) as container:
             stream = container.streams.video[0]
             if not stream.codec_context:  # no decoder takes it
                 return False
@@ -33,7 +34,7 @@ class InterlacedStream:
     """As :class:`data.decode.VideoStream`."""
 
     def __init__(self, path: Path, threads: int = 1):
-        self._container = av.open(str(path), options=_LOCAL)
+        self._container = open_container(path)
         stream = self._container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "SLICE", threads
         self._base, self._start = float(stream.time_base), stream.start_time or 0

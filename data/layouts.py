@@ -7,6 +7,7 @@ scene dynamics": one JPEG per clip, frames of WxW stacked downwards).
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def find_sources(path: str | Path, split: str = "train", split_list: int = 1) ->
     if not root.exists():
         raise UserError(f"--data {path}: no such file or folder; give {ACCEPTED}")
     lists = _find_split_lists(root)
-    if lists is not None and split != "all":
-        return _from_split_list(root, lists, split, split_list)
+    if lists is not None:
+        return _from_split_list(root, lists, ("train", "test") if split == "all" else (split,), split_list)
     if split == "test":
         raise UserError(f"--split test: {root} has no official lists (testlist0{split_list}.txt); use --split train")
     if root.is_file():
@@ -107,8 +108,8 @@ def _single_file(path: Path) -> Source:
     return Source(path, kind_of(path), path.name)
 
 
-def _from_folder(root: Path) -> Layout:
-    found: list[tuple[Path, str]] = []
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below ``root``, links followed, and what lies in it and is not hidden."""
     seen: set[str] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -117,7 +118,13 @@ def _from_folder(root: Path) -> Layout:
             continue
         seen.add(real)
         subfolders[:] = [name for name in subfolders if name[0] != "." and name != "__MACOSX"]
-        found += _in_one_folder(Path(folder), [name for name in names if name[0] != "."])
+        yield Path(folder), [name for name in names if name[0] != "."]
+
+
+def _from_folder(root: Path) -> Layout:
+    found: list[tuple[Path, str]] = []
+    for folder, names in _walk(root):
+        found += _in_one_folder(folder, names)
     found.sort(key=lambda item: natural_key(item[0].relative_to(root).as_posix()))
     parts = [path.relative_to(root).parts for path, _ in found]
     # A class is a top-level folder that holds videos; a video lying at the top has none, and then nobody has.
@@ -150,22 +157,20 @@ def _find_split_lists(root: Path) -> Path | None:
     return None
 
 
-def _from_split_list(root: Path, lists: Path, split: str, number: int) -> Layout:
-    path = lists / f"{split}list0{number}.txt"
-    if not path.is_file():
-        raise UserError(f"--split_list {number}: {path} does not exist; the lists here are "
-                        f"{', '.join(sorted(file.name for file in lists.glob('*list0*.txt')))}")
-    wanted = [line.rsplit(".avi", 1)[0] + ".avi" if ".avi" in line else line.split()[0]
-              for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: int) -> Layout:
+    wanted = []
+    for split in splits:
+        path = lists / f"{split}list0{number}.txt"
+        if not path.is_file():
+            raise UserError(f"--split_list {number}: {path} does not exist; the lists here are "
+                            f"{', '.join(sorted(file.name for file in lists.glob('*list0*.txt')))}")
+        wanted += [line.rsplit(".avi", 1)[0] + ".avi" if ".avi" in line else line.split()[0]
+                   for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     index = lists / "classInd.txt"
-    if index.is_file():
-        rows = [line.split(maxsplit=1) for line in index.read_text(encoding="utf-8").splitlines() if line.strip()]
-        classes = [name.strip() for _, name in sorted(rows, key=lambda row: int(row[0]))]
-    else:
-        classes = sorted({entry.split("/")[0] for entry in wanted})
+    classes = _class_names(index) if index.is_file() else sorted({entry.split("/")[0] for entry in wanted})
     label = {name: position for position, name in enumerate(classes)}
     # The archive unpacks to UCF-101/Class/v_*.avi; some copies drop the outer folder, others the class folders.
-    on_disk = {file.name: file for file in sorted(root.rglob("*")) if _ending(file.name) in VIDEO_ENDINGS}
+    on_disk = {name: folder / name for folder, names in _walk(root) for name in sorted(names) if _ending(name) in VIDEO_ENDINGS}
     sources, missing = [], []
     for entry in wanted:
         name = entry.split("/")[0]
@@ -180,3 +185,12 @@ def _from_split_list(root: Path, lists: Path, split: str, number: int) -> Layout
         raise UserError(f"{path}: none of its {len(wanted)} videos lies under {root} (the first is {wanted[0] if wanted else 'none'})")
     notes = [f"{len(missing)} of {len(wanted)} videos of {path.name} are not on disk (the first is {missing[0]})"] if missing else []
     return Layout(root, sources, classes, notes)
+
+
+def _class_names(index: Path) -> list[str]:
+    """The names in UCF-101's classInd.txt, a number and a name a line, by their numbers."""
+    rows = [line.split(maxsplit=1) for line in index.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for row in rows:
+        if len(row) != 2 or not row[0].isdecimal():
+            raise UserError(f"{index}: {' '.join(row)!r} is not a number and the name of a class; mend it, or take the file away")
+    return [name.strip() for _, name in sorted(rows, key=lambda row: int(row[0]))]

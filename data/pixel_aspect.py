@@ -7,6 +7,8 @@ import av
 import cv2
 import numpy as np
 
+from data.ffmpeg import open_container
+
 _PLAUSIBLE = (0.25, 4.0)  # whatever lies beyond is a broken header
 _NOTICED = 0.005  # rates such as 4095:4096 come of rounding
 
@@ -23,7 +25,7 @@ def aspect_of(stream, turned: bool = False) -> float:
 def pixel_aspect(path: Path) -> float:
     """:func:`aspect_of` the film as it is shown; 1.0 for what cannot be read."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with open_container(path) as container:
             stream = container.streams.video[0]
             if aspect_of(stream) == 1:
                 return 1.0

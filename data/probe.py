@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from data.decode import read_image
+from data.ffmpeg import open_container
 from data.health import Health
 from data.layouts import image_files, stack_length
 from data.pixel_aspect import aspect_of, shown_size
@@ -40,8 +41,7 @@ def probe(task: tuple, beat=lambda count=1: None) -> Health:
     av.logging.set_skip_repeated(False)
     with av.logging.Capture(local=True) as logs:
         try:
-            # Only plain files: a playlist in disguise must not make us fetch anything.
-            with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            with open_container(path) as container:
                 _probe_container(health, container, logs, quick, beat)
         except (FileNotFoundError, PermissionError) as error:  # of FFmpeg's errors too: a link to nothing, a file of somebody else
             health.fail("broken", f"cannot be read: {error.strerror}")
@@ -100,6 +100,7 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
 
 
 _END = 1e12  # seconds: to the end of the video
+_FASTEST = 120.0  # frames a second; what is shown for a shorter time is hardly seen
 _REORDERING = 64  # a frame leaves the decoder at most this many packets after its own went in
 
 
@@ -151,6 +152,7 @@ class _Walk:
             measured = len(gaps) / (max(times) - min(times)) if health.variable_rate else 1 / middle
             # Headers are exact where time stamps are rounded, but some lie outright.
             health.fps = declared if abs(declared / measured - 1) < (0.005 if health.variable_rate else 0.02) else measured
+            health.drift, health.pace = _drift(times), _pace(gaps, health.fps)
         if times and health.fps:
             health.seconds = max(times) - min(times) + 1 / health.fps
         self._speak(health, times, quick)
@@ -216,6 +218,20 @@ class _Walk:
 
     def _reasons(self) -> str:
         return "; ".join(list(dict.fromkeys(reason for _, reason in self.faulty if reason))[:2])
+
+
+def _drift(times: list[float]) -> float:
+    """Seconds between a frame's time and where it would be if as many were evenly spaced, at most."""
+    return float(np.abs(np.sort(times) - np.linspace(min(times), max(times), len(times))).max())
+
+
+def _pace(gaps: list[float], fps: float) -> float:
+    """Frames a second by the shortest tenth of the ``gaps``, in order, between frames; ``fps`` where that is about the same."""
+    short = gaps[len(gaps) // 10]
+    if short > 0.8 / fps:
+        return fps
+    # Time stamps are rounded: their mean is nearer the rate than any of them.
+    return min(1 / statistics.fmean(gap for gap in gaps if 0.8 * short < gap < 1.2 * short), max(fps, _FASTEST))
 
 
 def _lost(lines: list) -> bool:

@@ -10,11 +10,12 @@ from data.health import Health, HealthReport
 from data.layouts import Layout, find_sources
 from data.pool import Failure, WorkerPool
 from data.probe import probe
+from data.synthetic import is_synthetic
 from utils.errors import EXIT_USER_ERROR, UserError, script
 from utils.files import write_text
 from utils.progress import Progress
 
-_PROBE_FORMAT = 2  # raise it when a probe comes to see other things
+_PROBE_FORMAT = 3  # raise it when a probe comes to see other things
 
 
 def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, image_fps: float = 25.0,
@@ -82,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     for flag in ("frames", "frame_skip", "workers"):
         if getattr(options, flag) is not None and getattr(options, flag) < 1:
             raise UserError(f"--{flag} {getattr(options, flag)}: must be at least 1")
+    if is_synthetic(options.data):
+        raise UserError(f"{options.data}: synthetic videos are made, not read; there is nothing to scan")
     layout = find_sources(options.data, split="all")
     with WorkerPool(options.workers) as pool:
         report = scan(layout, pool, folder=cache_folder(options.cache_dir), quick=options.quick)

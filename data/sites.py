@@ -94,11 +94,13 @@ class YtDlp:
 
     def download(self, video: dict, part: Path, max_bytes: int, max_duration: float,
                  on_bytes: Callable[[int, int | None], None]) -> tuple[Path, About]:
-        """Download to a file that has ``part``'s name and an ending of its own; goes on where an earlier try stopped.
+        """Download to a file whose name begins as ``part``'s; goes on where an earlier try of the same format stopped.
 
         Raises NotObtained, or UserError if the disk is full.
         """
-        self._ydl.params["outtmpl"]["default"] = str(part.with_suffix("")).replace("%", "%%") + ".%(ext)s"
+        # yt-dlp goes on with whatever file has the name: another format or a newer upload has to have another one.
+        version = ".%(format_id)s-%(filesize|0)s-%(timestamp|0)s.%(ext)s"
+        self._ydl.params["outtmpl"]["default"] = str(part.with_suffix("")).replace("%", "%%") + version
         self._refusal, self._on_bytes, self._max_bytes, self._max_duration = None, on_bytes, max_bytes, max_duration
         with self._guarded(part.parent):
             info = self._ydl.process_ie_result(dict(video), download=True) or {}

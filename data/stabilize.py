@@ -3,8 +3,8 @@
 As Vondrick et al. 2016 (arXiv 1609.02612, section 4; their extra/stabilize_videos_many.py) did: features matched from frame to
 frame, a homography by RANSAC, accumulated back to the first frame of a stretch, and what no longer lies in the picture filled from the
 frame before. One thing more: while a frame matches the first one itself and that match agrees with the accumulated one, it is used, as
-its errors do not add up. A stretch ends after ``STRETCH`` frames, where matching fails, and where the camera has moved too far: a
-picture of fillings is none.
+its errors do not add up. A stretch ends after ``STRETCH`` frames, where matching fails or the size changes, and where the camera has
+moved too far: a picture of fillings is none.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ def stabilized(pictures: Iterable[Picked], stretch: int = STRETCH) -> Iterator[P
     current = None
     for picture, repeats, broken in pictures:
         steady = None
-        if current is not None and not broken and current.length + repeats <= stretch:
+        if current is not None and not broken and current.length + repeats <= stretch and current.shape == picture.shape:
             steady = current.warp(picture, repeats)
         if steady is None:
             broken, current, steady = broken or current is not None, Stretch(picture, repeats), picture
@@ -44,12 +44,13 @@ def _apart(one: np.ndarray, other: np.ndarray, height: int, width: int) -> float
 
 
 class Stretch:
-    """Frames seen from where the first one, uint8 BGR (H, W, 3), was taken. ``length`` counts them with their repeats."""
+    """Frames seen from where the first one, uint8 BGR (H, W, 3), was taken, all of its ``shape``. ``length`` counts them with their
+    repeats."""
 
     def __init__(self, first: np.ndarray, repeats: int = 1):
         self._sift, self._matcher = cv2.SIFT_create(FEATURES), cv2.BFMatcher(cv2.NORM_L2)
         self._first = self._last = self._features(first)
-        self._shown, self._to_first, self.length = first, np.eye(3), repeats
+        self._shown, self._to_first, self.length, self.shape = first, np.eye(3), repeats, first.shape
 
     def warp(self, frame: np.ndarray, repeats: int = 1) -> np.ndarray | None:
         """The next frame, or None where it does not match the one before or shows too little of the first one's view."""

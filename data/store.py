@@ -11,6 +11,7 @@ from utils.errors import UserError
 
 _SHARE = 0.4  # of the free memory that frames may take: the model needs the rest
 _MODEST = 4 << 30  # bytes that are taken to be free where nobody tells
+_COPIED = 256  # frames on their way at a time: a long film may be most of what fits
 _OPEN_FILES = 256  # mapped at a time: each holds a file descriptor
 
 
@@ -70,8 +71,10 @@ def open_store(openers: list, video_first: np.ndarray, shape: tuple, storage: st
                         "use --storage disk")
     frames = torch.empty(shape, dtype=torch.uint8, device=device if storage == "device" else "cpu")
     for opener, start in zip(openers, video_first):
-        video = np.array(opener())  # a copy: torch wants writable memory, and the file is closed with the mapping
-        frames[start:start + len(video)] = torch.from_numpy(video)
+        video = opener()
+        for place in range(0, len(video), _COPIED):
+            some = np.array(video[place:place + _COPIED])  # a copy: torch wants writable memory
+            frames[start + place:start + place + len(some)] = torch.from_numpy(some)
     return TensorStore(frames, storage)
 
 

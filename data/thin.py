@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from data.decode import VideoStream, pick
+from data.ffmpeg import open_capture, open_container
 from data.interlaced import is_interlaced
 from data.pixel_aspect import pixel_aspect
 
@@ -55,12 +56,15 @@ class ThinStream(VideoStream):
         self._source.close()
 
 
-def thin_stream(path: Path, frame_skip: int, fps: float | None, threads: int) -> ThinStream | None:
-    """A stream that gives :func:`data.decode.pick` the same frames with less decoding; None where it would not pay or is not safe."""
+def thin_stream(path: Path, frame_skip: int, fps: float | None, threads: int, on_packet=lambda count: None) -> ThinStream | None:
+    """A stream that gives :func:`data.decode.pick` the same frames with less decoding; None where it would not pay or is not safe.
+
+    ``on_packet`` is called with 0, as no frame is done yet, for each packet that is looked at.
+    """
     if frame_skip == 1 and fps is None:
         return None
     try:
-        rows = _packets(path)
+        rows = _packets(path, on_packet)
     except (av.FFmpegError, ValueError, OSError):
         return None
     if rows is None:
@@ -89,10 +93,10 @@ class _Indices:
         return np.array([self._index])
 
 
-def _packets(path: Path) -> list[tuple[int, float, bool]] | None:
+def _packets(path: Path, on_packet) -> list[tuple[int, float, bool]] | None:
     """(time stamp, seconds from the start, whether nothing refers to it) of every packet; None unless the film is plain H.264 in MP4,
     MOV or Matroska, where each packet holds a frame to be shown and its units have their lengths before them."""
-    with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+    with open_container(path) as container:
         stream = container.streams.video[0] if container.streams.video else None
         extra = stream.codec_context.extradata if stream and stream.codec_context.name == "h264" else None
         if not extra or len(extra) < 7 or extra[0] != 1 or container.format.name not in _CONTAINERS:
@@ -100,6 +104,7 @@ def _packets(path: Path) -> list[tuple[int, float, bool]] | None:
         prefix, start, base = (extra[4] & 3) + 1, stream.start_time or 0, float(stream.time_base)
         rows = []
         for packet in container.demux(stream):
+            on_packet(0)
             if not packet.size:
                 continue
             if packet.pts is None or packet.is_discard or packet.is_corrupt:
@@ -122,7 +127,7 @@ def _unreferenced(data: memoryview, prefix: int) -> bool:
 
 
 def _rotated(path: Path) -> bool:
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = open_capture(path)
     try:
         return capture.get(cv2.CAP_PROP_ORIENTATION_META) != 0
     finally:
@@ -138,7 +143,7 @@ class _Thinned(io.BufferedIOBase):
     failed = False
 
     def __init__(self, path: Path, dropped: set[int]):
-        self._input = av.open(str(path), options={"protocol_whitelist": "file"})
+        self._input = open_container(path)
         stream = self._input.streams.video[0]
         self._dropped, self._packets, self._pending = dropped, self._input.demux(stream), bytearray()
         self._output = av.open(self, "w", format="matroska")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.growth import Growing, fade, halve
 from models.hrvgan_generator import Generator, SpriteGenerator
 from models.hrvgan_parts import HRVGANConfig, Plan, initialise, kernel
-from models.layers import Conv3d, MinibatchStd, PooledConv3d
+from models.layers import Conv3d, MinibatchStd, PooledConv3d, in_float32
 from models.shape import ClipShape
 
 
@@ -75,7 +75,8 @@ class Critic(Growing):
         verdict = self.verdict(self.variety(x).flatten(1)).squeeze(1)
         if not self.takes_labels:
             return verdict, None
-        classes = F.linear(x.float().mean((2, 3)), self.classes.weight)
+        with in_float32(x):  # of many candidates the surest ones are close together
+            classes = F.linear(x.float().mean((2, 3)), self.classes.weight)
         return verdict + classes.gather(1, labels[:, None]).squeeze(1), classes
 
 

@@ -157,12 +157,12 @@ class PublishedAutoencoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
-                                     nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU())
+                                     nn.Conv2d(64, 64, 3, 1, 1))
         self.decoder = nn.Sequential(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(),
                                      nn.ConvTranspose2d(32, 3, 4, 2, 1), nn.Sigmoid())
 
     def encode(self, frames: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 64, ceil(H / 4), ceil(W / 4)), at least 0."""
+        """(B, 3, H, W) in [-1, 1] -> (B, 64, ceil(H / 4), ceil(W / 4))."""
         return self.encoder((pad_to(frames, 4) + 1) / 2).float()
 
     def decode(self, code: Tensor, height: int, width: int) -> Tensor:
@@ -185,8 +185,8 @@ class PublishedAutoencoder(nn.Module):
 
 
 class PublishedInterpolator(nn.Module):
-    """As published: 14,213 parameters. One motion of the first frame from seven pixels around, in units of half the frame, times
-    t; the warped first frame and the second are then mixed by two convolutions."""
+    """As published: 14,213 parameters. One motion of the first frame from seven pixels around, in units of half the way from the
+    first pixel to the last, times t; the warped first frame and the second are then mixed by two convolutions."""
 
     def __init__(self):
         super().__init__()
@@ -197,7 +197,7 @@ class PublishedInterpolator(nn.Module):
     def forward(self, first: Tensor, second: Tensor, time: Tensor) -> Tensor:
         """``first``, ``second`` (B, 3, H, W) in [-1, 1], ``time`` (B,) in [0, 1] -> (B, 3, H, W)."""
         frames = (torch.cat([first, second], 1) + 1) / 2
-        half = torch.tensor(first.shape[:-3:-1], device=first.device).view(1, 2, 1, 1) / 2
+        half = (torch.tensor(first.shape[:-3:-1], device=first.device).view(1, 2, 1, 1) - 1) / 2
         warped = backward_warp(frames[:, :3], self.motion(frames).float() * half * time.view(-1, 1, 1, 1))
         return self.refine(torch.cat([warped, frames[:, 3:]], 1)).float() * 2 - 1
 

@@ -54,7 +54,10 @@ class MLPGANConfig:
     which the generator learns their noise; or PyTorch's own for a linear layer."""
 
     def check(self) -> None:
-        """UserError unless there are hidden layers and each has a size."""
+        """UserError unless there are hidden layers and each has a size, and components the mean that they are measured from."""
+        if self.components and not self.g_mean:
+            raise UserError(f"--model.g_mean false: {self.components} principal components vary about the mean frame; "
+                            "take --model.components 0 too")
         if not self.widths or min(self.widths) < 1:
             raise UserError(f"--model.widths {self.widths}: give at least one hidden layer, each of size 1 or more, as in [256,512,1024]")
 

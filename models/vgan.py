@@ -112,7 +112,15 @@ class TwoStreams(nn.Module):
         """First values of the last layers, after :func:`initialise`. ``scene``: the background begins with one."""
         last, still = self.moving[-1], self.still[-1]
         with torch.no_grad():
-            last.bias[3:].fill_(config.mask_bias)
+            if config.init == "torch" and isinstance(last, nn.ConvTranspose3d):
+                # Foreground and mask as of a layer each: PyTorch's bounds depend on the number of outputs.
+                for part, outputs in ((slice(3), 3), (slice(3, 4), 1)):
+                    bound = (outputs * prod(last.kernel_size))**-0.5
+                    last.weight[:, part].uniform_(-bound, bound)
+                    last.bias[part].uniform_(-bound, bound)
+                last.bias[3:] += config.mask_bias
+            else:
+                last.bias[3:].fill_(config.mask_bias)
             if config.init == "he":
                 outputs = 1 if isinstance(last, nn.ConvTranspose3d) else 0
                 last.weight.narrow(outputs, 3, 1).mul_(0.1)  # a mask that is the same everywhere

@@ -13,7 +13,7 @@ import torch
 from data.cuts import find_cuts, thumbnail, with_cuts
 from generate import GenerateConfig, check_new, generate_video
 from metrics.film import FilmScore
-from tests.data.films import moving, texture, write_film
+from tests.data.films import moving, numbered, numbers, texture, write_film
 from tests.training.runner import QUICK
 from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import load_sampler
@@ -148,6 +148,17 @@ def test_each_frame_is_seen_when_it_should_be(run, tmp_path):
     made, rate = read(generate_video(output_file=tmp_path / "out.mp4", model_path=run, input=str(source), factor=2, crf=0, device="cpu"))
     assert rate == 50 and len(made) == 2 * 33
     assert all(np.abs(made[place].astype(int) - made[6]).mean() < 0.5 for place in range(8, 55, 2)), "the fourth is held"
+
+
+def test_a_rate_that_changes_and_a_long_still_keep_their_time(tmp_path):
+    """Ten frames a second for two seconds, then thirty for as long, with one frame held for twelve seconds."""
+    seconds = [index / 10 for index in range(20)] + [2 + index / 30 + 12 * (index > 30) for index in range(60)]
+    film = Film(write_film(tmp_path / "film.mp4", numbered(80), seconds=seconds))
+    shown = numbers(film.frames())
+    assert film.fps == pytest.approx(30, rel=0.02) and len(shown) == pytest.approx(16 * 30, abs=3) and abs(len(shown) - film.length) <= 2
+    assert list(dict.fromkeys(shown)) == list(range(80)), "no frame is left out"
+    assert max(abs(shown.index(number) / film.fps - seconds[number]) for number in range(80)) < 2.5 / 30
+    assert shown.count(50) == pytest.approx(12 * 30, abs=3)
 
 
 def test_even_films_are_read_frame_by_frame(clips):

@@ -58,8 +58,9 @@ class GANTask:
             components, mean = info.components(config.model.components), info.mean()
             for net in self.nets.values():
                 net.mix_from(components, mean)
-        # Of real clips that are all alike nothing can be asked.
-        self.clip_distance = max(info.clip_distance(), 1e-6) if config.diversity and info.clip_distance else 1.0
+        # By the halvings that are still to be grown. Of real clips that are all alike nothing can be asked.
+        self.clip_distances = [max(distance, 1e-6) for distance in info.clip_distance(config.grow_from)
+                               ] if config.diversity and info.clip_distance else [1.0] * (config.grow_from + 1)
         self.latent_dim = 0 if self.takes_image else config.model.latent_dim
         self.config, self.policy, self.num_classes = config, parse_policy(config.augment), info.num_classes
         self.class_ce_d = config.class_ce if config.class_ce_d is None else config.class_ce_d
@@ -215,7 +216,7 @@ class GANTask:
             # Of means over time: else it would do to change from frame to frame.
             apart = (made[every_other].float() - siblings.float()).mean(2).abs().flatten(1).mean(1)
             share = config.batch_size / ((config.batch_size + 1) // 2) / len(made)  # means over parts make the one over all siblings
-            shown["diversity"] = F.relu(1 - apart / self.clip_distance).sum() * share
+            shown["diversity"] = F.relu(1 - apart / self.clip_distances[stage(config, self.step)[0]]).sum() * share
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
         asks = config.class_ce_steps is None or batch.step <= config.class_ce_steps

@@ -1,6 +1,7 @@
 """Films from films: more frames per second, or as it looks after only keyframes were kept. Streams; memory does not grow with
 length."""
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from training.step import to_float
 from utils import hardware, images
 from utils.errors import UserError
 
+_NOTICED = 2.0  # frames by which one may be shown too early or too late
 _PIXELS = 2**21  # made at a time, about one frame of 1920x1080: the networks take some hundred numbers for each
 
 
@@ -38,15 +40,16 @@ class Film:
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults
-        self._by_time = (abs(health.seconds - self.length / self.fps) > max(1.5 / self.fps, 0.02 * health.seconds)
-                         if health.seconds else False)
+        self._by_time = health.drift > _NOTICED / self.fps or abs(health.seconds - self.length / self.fps) > max(
+            1.5 / self.fps, 0.02 * health.seconds) and health.seconds > 0
         if self._by_time:
-            self.length = round(health.seconds * self.fps)
+            self.length = round((health.seconds - 1 / self.fps) * health.pace) + 1
+            self.fps = health.pace  # at a slower rate frames would be left out
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 RGB (H, W, 3), all of one size; UserError where that changes."""
         size = None
-        for index, frame in enumerate(read_frames(self.path, fps=self.fps if self._by_time else None)):
+        for index, frame in enumerate(read_frames(self.path, fps=self.fps if self._by_time else None, longest_still=math.inf)):
             size = size or frame.shape
             if frame.shape != size:
                 raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "

@@ -54,7 +54,9 @@ class KeyframeTask:
         if vain:
             raise UserError(f"{', '.join(vain)}: {self.config.family} trains against no discriminator and has nothing that "
                             f"{'it' if len(vain) == 1 else 'they'} could apply to; leave {'it' if len(vain) == 1 else 'them'} out")
+        crop = self.config.model.crop
         for phase in self.phases:
+            self._loss[phase.name].check(crop or self.config.height, crop or self.config.width)
             self._loss[phase.name].load()
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:

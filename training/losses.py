@@ -1,4 +1,5 @@
-"""Adversarial losses as plain functions of logits (B,), and the gradient penalties. All in float32."""
+"""Adversarial losses as plain functions of logits (B,), and the gradient penalties. Losses are in float32; slopes are taken in
+the precision of training, and squared and summed in float32."""
 
 from collections.abc import Callable
 

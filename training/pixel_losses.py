@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.vgg import Perceptual
+from training.vgg import SMALLEST, Perceptual
 from utils.errors import UserError
 
 _LAPLACIAN_LEVELS = 5
@@ -85,13 +85,22 @@ class PixelLoss:
 
     def __init__(self, text: str, flag: str, vgg_weights: str | None, device: torch.device):
         self.terms: dict[str, tuple[float, Callable]] = {}
+        self._given = f"{flag} {text}"
         for part in text.split(","):
             name, _, weight = (word.strip() for word in part.partition(":"))
             if name not in LOSSES and name != "perceptual":
                 raise UserError(f"{flag} {text}: {name!r} is not one of {', '.join(LOSSES)}, perceptual; "
                                 "write for example l1:1,census:0.5")
+            if name in self.terms:
+                raise UserError(f"{flag} {text}: {name} stands there twice; give it one weight")
             function = Perceptual(vgg_weights, device) if name == "perceptual" else LOSSES[name]
             self.terms[name] = _weight(weight, flag, text), function
+
+    def check(self, height: int, width: int) -> None:
+        """UserError if frames of this size are too small for one of the losses."""
+        if "perceptual" in self.terms and min(height, width) < SMALLEST:
+            raise UserError(f"{self._given}: perceptual needs at least {SMALLEST}x{SMALLEST} pixels, these are {height}x{width}; "
+                            "take larger frames or crops, or another loss")
 
     def load(self) -> None:
         """Read what the losses need from files. UserError if one cannot be used."""

@@ -9,6 +9,7 @@ import torch
 
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
+from models.growth import halve
 from training.growth import cut_short, grown_at
 from training.registry import FAMILIES
 from training.step import to_float
@@ -85,10 +86,11 @@ def mean_frame(dataset: VideoDataset) -> torch.Tensor:
     return (total / len(chosen) / 127.5 - 1).float().permute(2, 0, 1)
 
 
-def clip_distance(dataset: VideoDataset) -> float:
-    """The mean absolute difference between two clips of one class, of each its mean over time, values from -1 to 1: over at most
-    ``PAIRS`` pairs, of which the two lie half of their class apart; 0.0 where no class has two clips."""
-    labels, found = dataset.labels(), []
+def clip_distance(dataset: VideoDataset, halvings: int = 0) -> list[float]:
+    """The mean absolute difference between two clips of one class, of each its mean over time, values from -1 to 1, as they are and
+    after each of so many halvings of height and width: over at most ``PAIRS`` pairs, of which the two lie half of their class apart; 0.0
+    where no class has two clips."""
+    labels, found = dataset.labels(), [[] for _ in range(halvings + 1)]
     classes = labels.unique()
     for label in classes:
         members = torch.nonzero(labels == label).flatten()
@@ -96,8 +98,10 @@ def clip_distance(dataset: VideoDataset) -> float:
         chosen = _evenly(half, max(1, PAIRS // len(classes)))
         for part in chosen.split(32) if half else ():
             first, second = (to_float(dataset.gather(members[part + shift])["video"], torch.device("cpu")) for shift in (0, half))
-            found.append((first - second).mean(2).abs().flatten(1).mean(1))
-    return float(torch.cat(found).mean()) if found else 0.0
+            apart = (first - second).mean(2, keepdim=True)
+            for times, distances in enumerate(found):
+                distances.append(halve(apart, times).abs().flatten(1).mean(1))
+    return [float(torch.cat(distances).mean()) if distances else 0.0 for distances in found]
 
 
 def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:

@@ -96,8 +96,9 @@ class DataInfo:
     """Every k-th frame of the videos is kept; None where that is not known (older checkpoints)."""
     mean: Callable[[], Tensor] | None = None
     """Gives the mean of the training frames, (3, H, W) in [-1, 1]."""
-    clip_distance: Callable[[], float] | None = None
-    """Gives the mean absolute difference between two real clips of one class, of each its mean over time, values from -1 to 1."""
+    clip_distance: Callable[[int], list[float]] | None = None
+    """Gives the mean absolute difference between two real clips of one class, of each its mean over time, values from -1 to 1: as they
+    are, and after each of so many halvings of height and width."""
     components: Callable[[int], Tensor] | None = None
     """Gives so many principal components of the training frames, (N, 3, H, W)."""
 

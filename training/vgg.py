@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from utils.errors import UserError
 
 _WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256)
+SMALLEST = 4  # pixels a side, for two halvings
 _COMPARED = (3, 8, 15)  # after the last convolution before each halving: relu1_2, relu2_2, relu3_3
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the colours it was trained on
 _CONVERT = ("make one where torchvision is: "
@@ -36,8 +37,8 @@ def vgg16() -> nn.Sequential:
 
 class Perceptual:
     """The mean absolute difference of features, averaged over three layers (after Johnson et al. 2016, arXiv 1603.08155, eq. 2),
-    of two float32 (B, 3, H, W) with pixels in [0, 1] and sides of at least 4. ``weights`` is read by :meth:`load` or the first call,
-    not before: a trained network is sampled from without it. UserError if it cannot be used."""
+    of two float32 (B, 3, H, W) with pixels in [0, 1] and sides of at least ``SMALLEST``. ``weights`` is read by :meth:`load` or the
+    first call, not before: a trained network is sampled from without it. UserError if it cannot be used."""
 
     def __init__(self, weights: str | None, device: torch.device):
         if not weights:

@@ -263,7 +263,7 @@ class _Pictures:
 
     def write(self, frame: np.ndarray, index: int) -> None:
         if index == 1 and not _is_replaceable(self._folder):
-            raise UserError(f"cannot write frames to {self._folder}: it holds other things; choose another path")
+            raise UserError(f"cannot write frames to {self._folder}: it is a link or holds other things; choose another path")
         (self._temporary / f"{index:06d}.png").write_bytes(encode_png(frame))
         self._count += 1
 
@@ -288,7 +288,7 @@ class _Pictures:
 
 def _is_replaceable(folder: Path) -> bool:
     """Nothing there, or a folder that holds nothing but frames as they are numbered here: from 0, where FFmpeg begins with 1."""
-    if not folder.is_dir():
-        return not folder.exists()
+    if folder.is_symlink() or not folder.is_dir():
+        return not folder.is_symlink() and not folder.exists()
     names = {file.name for file in folder.iterdir()}
     return names == {f"{index:06d}.png" for index in range(len(names))}

@@ -61,6 +61,24 @@ def test_storages_agree(folder, storage):
         assert torch.equal(other.gather(order)[name], value)
 
 
+def test_frames_are_brought_into_memory_a_few_at_a_time(folder, monkeypatch):
+    """A long film copied as a whole would be there twice."""
+    copied = []
+
+    class Seen:
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+        def array(self, frames):
+            copied.append(len(frames))
+            return np.array(frames)
+    monkeypatch.setattr(store, "_COPIED", 7)
+    monkeypatch.setattr(store, "np", Seen())
+    order = torch.arange(63)
+    assert torch.equal(build(folder, storage="memory").gather(order)["video"], build(folder, storage="disk").gather(order)["video"])
+    assert max(copied) == 7 and sum(copied) == 72
+
+
 def test_frames_that_do_not_fit_are_one_line(folder, monkeypatch):
     monkeypatch.setattr(store, "_free_bytes", lambda device: 1000)
     assert build(folder).storage == "disk"

@@ -229,3 +229,21 @@ def test_a_real_clip_arrives_whole(site, clips, get, tmp_path):
     data = (clips / "bikes.mp4").read_bytes()
     _, entries = get(site.put("/bikes.mp4", data, cuts=[100_000]))
     assert files(tmp_path)["bikes.mp4"] == data and entries["/bikes.mp4"]["duration"] == 10.0
+
+
+def test_only_what_is_there_counts_towards_max_total(site, film, get, tmp_path):
+    urls = [site.put("/a.mp4", film), site.put("/b.mp4", film)]
+    get(*urls)
+    limit = ["--max_total", int(2.5 * len(film))]
+    (tmp_path / "videos" / "a.mp4").unlink()
+    assert "2 of 2 obtained" in get(*urls, *limit)[0], "a lost file does not count against itself"
+    (tmp_path / "videos" / "b.mp4").unlink()
+    assert "2 of 2 obtained" in get(urls[0], site.put("/c.mp4", film), *limit)[0], "nor against others"
+
+
+def test_unfinished_files_count_towards_max_total(site, film, get):
+    with pytest.raises(UserError, match="connection ended"):
+        get(site.put("/cut.mp4", film, cuts=[len(film) - 9]), "--retries", 0)
+    with pytest.raises(UserError, match="too large"):
+        get(site.put("/a.mp4", film), "--max_total", int(1.5 * len(film)))
+    assert "1 of 1 obtained" in get(site.put("/cut.mp4", film), "--max_total", int(1.5 * len(film)))[0], "it does not stand in its own way"

@@ -120,3 +120,34 @@ class TestYtDlp:
     def test_a_full_disk(self, site, film, get, tmp_path):
         ended = on_a_small_disk([site.put("/watch", film), *HASTE, "--out", tmp_path / "videos"], 2000)
         assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "disk is full" in ended.stderr
+
+
+    def test_what_the_limits_exclude_does_not_end_a_playlist(self, site, film, get, tmp_path):
+        long = write_film(tmp_path / "long.mp4", moving(80), faststart=True).read_bytes()
+        names = [f"{number}.mp4" for number in range(12)]
+        page = site.put("/page", "".join(f'<video src="/{name}"></video>' for name in names).encode(), type="text/html")
+        for name in names:
+            site.put(f"/{name}", film if name == names[-1] else long)
+        said, _ = get(page, "--max_duration", 3)
+        assert list(files(tmp_path).values()) == [film] and "1 of 12 obtained" in said
+        said, _ = get(page, "--max_duration", 3)
+        assert "1 of 12 obtained" in said
+
+    def test_a_playlist_ends_where_the_disk_is_as_full_as_it_may_be(self, site, film, get):
+        names = [f"{number}.mp4" for number in range(6)]
+        page = site.put("/page", "".join(f'<video src="/{name}"></video>' for name in names).encode(), type="text/html")
+        for name in names:
+            site.put(f"/{name}", film)
+        said, entries = get(page, "--max_total", 2 * len(film))
+        assert "2 of 3 obtained" in said and "--max_total is reached, the rest is left" in said
+
+    def test_a_newer_upload_is_not_joined_to_what_came_of_the_old_one(self, site, film, get, tmp_path):
+        """By yt-dlp, as the address does not end like a film's."""
+        page = site.put("/walk", film, cuts=[3000, 5000, 5000], headers={"Last-Modified": "Sun, 01 Jan 2023 00:00:00 GMT"})
+        with pytest.raises(UserError):
+            get(page, "--retries", 0)
+        assert any(name.endswith(".part") for name in get.kept)
+        new = write_film(tmp_path / "new.mp4", moving(50, seed=3), faststart=True).read_bytes()
+        site.put("/walk", new, headers={"Last-Modified": "Mon, 02 Jan 2023 00:00:00 GMT"})
+        get(page)
+        assert list(files(tmp_path).values()) == [new] and not get.kept

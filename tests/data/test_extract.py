@@ -15,7 +15,7 @@ from data.cuts import find_cuts, thumbnail
 from data.dataset import VideoDataset, nearest_skip
 from data.decode import fit_frame, read_frames
 from tests.conftest import ROOT
-from tests.data.films import moving, numbered, texture, write_film
+from tests.data.films import moving, numbered, numbers, texture, write_film
 from utils.errors import UserError
 
 BUILD = ("import sys; from data.dataset import VideoDataset\n"
@@ -165,3 +165,36 @@ def test_noise_flashes_and_fades_are_no_cuts():
 def test_cuts_of_real_clips(clips, name, cuts):
     """Every one of these is a change of scene to the eye; scene_cuts.mp4 shows bikes.mp4 beside the places found by two other detectors."""
     assert find_cuts(marks(fit_frame(frame, 64, 128) for frame in read_frames(clips / name))) == cuts
+
+
+def test_pictures_that_cannot_be_read_do_not_make_folders_alike(tmp_path):
+    """Two folders, each with a link to nothing among its pictures, share a cache."""
+    for name, level in (("a", 40), ("b", 200)):
+        (tmp_path / name).mkdir()
+        for index in range(6):
+            cv2.imwrite(str(tmp_path / name / f"{index:03d}.png"), np.full((16, 16, 3), level, np.uint8))
+        (tmp_path / name / "006.png").symlink_to(tmp_path / "nowhere.png")
+    for name, level in (("a", 40), ("b", 200)):
+        dataset = VideoDataset(tmp_path / name, 16, 16, 2, cache_dir=tmp_path / "cache", quiet=True)
+        assert dataset.report.videos[0].corrupt == 1 and (dataset[0]["video"] == level).all(), name
+
+
+def test_what_could_not_be_hashed_is_known_by_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.scan.content_keys", lambda sources: [("", 1) for _ in sources])
+    for index, name in enumerate("ab"):
+        write_film(tmp_path / name / "film.mp4", numbered(6)[index:])
+    for index, name in enumerate("ab"):
+        dataset = VideoDataset(tmp_path / name, 48, 64, 2, cache_dir=tmp_path / "cache", quiet=True)
+        assert numbers(dataset[0]["video"]) == [index, index + 1]
+
+
+def test_long_films_reach_the_disk_on_the_way(tmp_path, monkeypatch):
+    """What is written at the end alone may take a slow disk longer than a worker may be silent."""
+    synced = []
+    monkeypatch.setattr("data.cache._SYNC_BYTES", 5000)
+    monkeypatch.setattr("data.cache.os.fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    cache = FrameCache(cache_folder(tmp_path))
+    cache.write("key", iter(numbered(4)), lambda count: {"height": 48, "width": 64})
+    frame = 48 * 64 * 3
+    assert synced[:4] == [128 + frame * count for count in (1, 2, 3, 4)]
+    assert numbers(cache.open("key")) == [0, 1, 2, 3]

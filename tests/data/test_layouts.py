@@ -72,7 +72,10 @@ def test_ucf101_split_lists(tmp_path, where):
     assert [source.path.name for source in test.sources] == ["v_Archery_g02_c01.avi"]
     assert train.classes == test.classes == ["Archery", "Zumba"]
     assert "1 of 3 videos" in train.notes[0]
-    assert len(find_sources(tmp_path, "all").sources) == 3
+    every = find_sources(tmp_path, "all")
+    assert [(source.path.name, source.label) for source in every.sources] == [
+        ("v_Archery_g01_c01.avi", 0), ("v_Zumba_g01_c01.avi", 1), ("v_Archery_g02_c01.avi", 0)]
+    assert every.classes == ["Archery", "Zumba"] and "1 of 4 videos" in every.notes[0]
     with pytest.raises(UserError, match="testlist03.txt does not exist"):
         find_sources(tmp_path, "test", 3)
 
@@ -130,3 +133,17 @@ def test_test_split_needs_lists(tmp_path):
 
 def test_natural_key_orders_numbers_and_is_total():
     assert sorted(["a10", "a2", "A1", "a", "10", "9", "a02"], key=natural_key) == ["9", "10", "a", "A1", "a02", "a2", "a10"]
+
+
+def test_ucf101_may_lie_behind_a_link(tmp_path):
+    make_ucf(tmp_path / "elsewhere", tmp_path / "lists")
+    (tmp_path / "lists" / "UCF-101").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert [source.path.name for source in find_sources(tmp_path / "lists", "test").sources] == ["v_Archery_g02_c01.avi"]
+
+
+@pytest.mark.parametrize("line", ["Archery", "one Archery", "1"])
+def test_an_index_of_classes_that_cannot_be_read_is_one_line(tmp_path, line):
+    make_ucf(tmp_path, tmp_path)
+    (tmp_path / "classInd.txt").write_text(f"{line}\n2 Zumba\n")
+    with pytest.raises(UserError, match=f"classInd.txt: '{line}' is not a number and the name of a class"):
+        find_sources(tmp_path)

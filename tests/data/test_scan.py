@@ -115,7 +115,8 @@ def test_results_are_remembered_by_content(sick, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, words", [(["/does/not/exist"], "no such file"), ([".", "--nonsense"], "unrecognized"),
-                                              ([".", "--frames", "0"], "at least 1"), ([], "required")])
+                                              ([".", "--frames", "0"], "at least 1"), ([], "required"),
+                                              (["synthetic:frames=9"], "nothing to scan")])
 def test_bad_calls_are_one_line_and_status_2(arguments, words):
     done = subprocess.run([sys.executable, "-m", "data.scan", *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and words in done.stderr

@@ -202,3 +202,10 @@ def test_a_real_hand_held_film(clips):
     out, breaks = steady(frames)
     change = lambda film_: [np.abs(frame.astype(int) - before).mean() for before, frame in zip(film_, film_[1:])]
     assert not breaks and np.mean(change(out)) < 0.9 * np.mean(change(frames)) and max(change(out)) < max(change(frames))
+
+
+def test_another_size_begins_a_new_stretch():
+    frames = film(pan(6, strength=1), scene())
+    frames[3:] = [cv2.resize(frame, (112, 84), interpolation=cv2.INTER_AREA) for frame in frames[3:]]
+    out, breaks = steady(frames)
+    assert breaks == [3] and [frame.shape for frame in out] == [frame.shape for frame in frames]

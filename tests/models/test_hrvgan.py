@@ -218,6 +218,9 @@ def test_the_critic_tells_classes_by_the_same_inner_products():
     torch.testing.assert_close(other_verdict - verdict, picked(other) - picked(label), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(critic(video, label), verdict)
     assert pair(ClipShape(4, 16, 16))["discriminator"].judge(video)[1] is None
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = critic.judge(video, label)[1]
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, rounded.bfloat16().float())
 
 
 def test_without_classes_no_label_is_asked_for():

@@ -14,7 +14,8 @@ def count(net) -> int:
 def test_the_published_networks_have_the_published_numbers():
     nets = build(KeyframesConfig(networks="published"))
     assert {name: count(net) for name, net in nets.items()} == {"autoencoder": 90_659, "interpolator": 14_213}
-    code = PublishedAutoencoder().encode(torch.zeros(1, 3, 64, 64))
+    code = PublishedAutoencoder().encode(torch.rand(1, 3, 64, 64) * 2 - 1)
+    assert code.min() < 0 < code.max()  # nothing follows the convolution of its bottleneck
     assert code.numel() / (3 * 64 * 64) == pytest.approx(PublishedAutoencoder.kept)
 
 
@@ -70,12 +71,12 @@ def test_untrained_it_keeps_what_the_transform_keeps():
 
 
 @torch.no_grad()
-def test_the_published_motion_is_in_halves_of_the_frame_and_grows_with_time():
+def test_the_published_motion_is_in_halves_of_the_way_across_and_grows_with_time():
     net = PublishedInterpolator()
     for part in (*net.motion, *net.refine):
         for parameter in part.parameters():
             parameter.zero_()
-    net.motion[-1].bias.copy_(torch.tensor([0.5, 0.0]))  # half of half the width of 16: 4 pixels
+    net.motion[-1].bias.copy_(torch.tensor([8 / 15, 0.0]))  # from the first pixel to the last are 15, half of which is 1: 4 pixels
     for channel in range(3):
         net.refine[0].weight[channel, channel, 1, 1] = net.refine[2].weight[channel, channel, 1, 1] = 1
     first = torch.rand(1, 3, 8, 16) * 2 - 1

@@ -61,7 +61,7 @@ def test_the_published_layers_in_closed_form():
        st.sampled_from(["batch", "layer", "none"]), st.sampled_from(["layer", "none"]), st.booleans(), st.booleans(),
        st.sampled_from(["smooth", "he", "torch"]), st.integers(0, 4))
 def test_shapes_at_any_size_and_setting(height, width, widths, g_norm, d_norm, g_mean, minibatch_std, init, components):
-    config = MLPGANConfig(latent_dim=3, widths=widths, components=components, g_norm=g_norm, d_norm=d_norm, g_mean=g_mean,
+    config = MLPGANConfig(latent_dim=3, widths=widths, components=components if g_mean else 0, g_norm=g_norm, d_norm=d_norm, g_mean=g_mean,
                           d_minibatch_std=minibatch_std, init=init)
     nets = build(config, ClipShape(1, height, width))
     frames = nets["generator"](torch.randn(4, 3))
@@ -158,3 +158,9 @@ def test_sizes_that_make_no_network_are_refused(config, message):
 def test_clips_of_several_frames_are_refused():
     with pytest.raises(UserError, match="--frames 4: mlp_gan"):
         build(MLPGANConfig(**SMALL), ClipShape(4, 8, 8))
+
+
+def test_components_need_the_mean_they_are_measured_from():
+    MLPGANConfig(g_mean=False, components=0).check()
+    with pytest.raises(UserError, match="--model.g_mean false.*take --model.components 0 too"):
+        MLPGANConfig(g_mean=False).check()

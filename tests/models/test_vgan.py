@@ -271,3 +271,16 @@ def test_samples_begin_with_the_frame_they_were_asked_for():
     assert task.latent_dim == 0 and task.wants_video
     film = task.sample(task.nets, Request(torch.zeros(3, 0), None, video))
     assert (film - video[:, :, :1]).abs().mean() < 0.1
+
+
+def test_foreground_and_mask_begin_as_layers_of_their_own():
+    """PyTorch bounds the weights of a transposed convolution by one over the root of its outputs times its taps."""
+    torch.manual_seed(0)
+    parts = nets_of("vgan", ClipShape(32, 64, 64), g_upsample="deconv", init="torch", mask_bias=-2.0)["generator"].parts
+    last = parts.requires_grad_(False).moving[-1]
+    assert last.weight.shape[1:] == (4, 4, 4, 4)
+    for part, outputs in ((slice(3), 3), (slice(3, 4), 1)):
+        bound = 1 / (outputs * 64)**0.5
+        assert last.weight[:, part].abs().max() == pytest.approx(bound, rel=0.03)
+        assert last.weight[:, part].std().item() == pytest.approx(bound / 3**0.5, rel=0.08)
+    assert last.bias[:3].abs().max() <= 1 / 192**0.5 and -2.125 <= last.bias[3] <= -1.875 and last.bias[3] != -2

@@ -188,7 +188,7 @@ class Shade(torch.nn.Module):
 
 def shade_task(real_distance, **settings):
     config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(latent_dim=1), share_fakes=False, loss="wgan", **settings)
-    info = DataInfo(classes=["a", "b"], clip_distance=lambda: real_distance)
+    info = DataInfo(classes=["a", "b"], clip_distance=lambda halvings: [real_distance] * (halvings + 1))
     return GANTask(config, info, torch.device("cpu"), lambda model, shape: {"generator": Shade(), "discriminator": Mean()})
 
 

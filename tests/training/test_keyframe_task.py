@@ -164,6 +164,12 @@ def test_mistakes_are_named(settings, named):
         KeyframeTask(wrong, DataInfo(), CPU)
 
 
+def test_crops_too_small_for_the_perceptual_loss_are_named_before_anything_is_read():
+    task = KeyframeTask(config(crop=3, interpolation="perceptual:1", vgg_weights="absent"), DataInfo(), CPU)
+    with pytest.raises(UserError, match="--model.interpolation perceptual:1: perceptual needs at least 4x4 pixels, these are 3x3"):
+        task.get_ready()
+
+
 VAIN = {"lr_d": 1e-4, "loss": "wgan_gp", "gp": 1.0, "clip_weights": 0.01, "d_repeats": 2, "g_every": 2, "compile_penalty": True,
         "grow_from": 2, "grow_steps": 5, "grow_fade": 0.2, "r1": 5.0, "r2": 5.0, "penalty_every": 2, "pixel_mse": 1.0,
         "first_frame_l1": 1.0, "random_frame": True, "wrong_labels": 0.5, "class_ce": 1.0, "class_ce_d": 1.0, "class_ce_steps": 5,

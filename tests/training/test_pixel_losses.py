@@ -106,6 +106,11 @@ def test_a_mistake_is_named(text):
     assert "l1:1" in str(caught.value)
 
 
+def test_a_loss_has_one_weight():
+    with pytest.raises(UserError, match="--model.interpolation l1:1,census:1,l1:5: l1 stands there twice"):
+        PixelLoss("l1:1,census:1,l1:5", "--model.interpolation", None, CPU)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Random ones, under the names of torchvision's file."""

@@ -31,11 +31,15 @@ def test_clip_distance_is_that_of_clips_of_one_class(tmp_path):
     clips, labels = dataset.gather(torch.arange(32))["video"].float() / 127.5, dataset.labels()
     means = clips.mean(1)
     expected = [(means[labels == label][0] - means[labels == label][1]).abs().mean() for label in range(16)]
-    assert setup.clip_distance(dataset) == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
+    assert setup.clip_distance(dataset) == [pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)]
+    small = means.reshape(32, 4, 4, 4, 4, 3).mean((2, 4))
+    expected = [(small[labels == label][0] - small[labels == label][1]).abs().mean() for label in range(16)]
+    whole, _, quarter = setup.clip_distance(dataset, 2)
+    assert quarter == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5) and quarter < whole
     film = VideoDataset("synthetic:num_videos=1,frames=8", 16, 16, 1, cache_dir=tmp_path, quiet=True)
     frames = film.gather(torch.arange(8))["video"].float() / 127.5
-    assert setup.clip_distance(film) == pytest.approx(float((frames[:4] - frames[4:]).abs().mean()), rel=1e-5)
-    assert setup.clip_distance(VideoDataset("synthetic:num_videos=16,frames=4", 16, 16, 4, cache_dir=tmp_path, quiet=True)) == 0
+    assert setup.clip_distance(film) == [pytest.approx(float((frames[:4] - frames[4:]).abs().mean()), rel=1e-5)]
+    assert setup.clip_distance(VideoDataset("synthetic:num_videos=16,frames=4", 16, 16, 4, cache_dir=tmp_path, quiet=True)) == [0]
 
 
 def test_principal_components_are_those_of_the_training_frames(tmp_path):

@@ -192,6 +192,11 @@ def test_png_is_lossless_a_file_or_a_folder(tmp_path):
         assert sorted(file.name for file in writer.path.iterdir()) == [f"{index:06d}.png" for index in range(count)]
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "many/000001.png"))[..., ::-1], frames[1])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["many", "one.png"]
+    (tmp_path / "link").symlink_to(tmp_path / "many")
+    with pytest.raises(UserError, match="is a link"), VideoWriter(tmp_path / "link.png", 24) as writer:
+        for frame in frames:
+            writer.write(frame)
+    assert len(list((tmp_path / "many").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name, settings, named", [
