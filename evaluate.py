@@ -49,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     for name, source in given(config, "real", "fake", "data").items():
         if not is_synthetic(source) and not Path(source).exists():
             raise UserError(f"--{name} {source}: there is no such file or folder")
+        if Path(source).is_dir() and output.resolve().is_relative_to(Path(source).resolve()):
+            raise UserError(f"--output {output}: lies in --{name} {source}, where the report's pictures would be measured next time; "
+                            "take another folder")
     distributed.start(hardware.pick_device(config.device, distributed.local_rank()))
     measured = measure(config)
     if measured is not None:  # else another process writes the report

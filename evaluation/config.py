@@ -109,7 +109,13 @@ class EvaluateConfig:
     def _check_sides(self) -> None:
         if self.compare is not None or self.metrics == "help":
             return
+        if self.clip_frames is not None and self.clip_frames < self.frames_per_clip:
+            raise UserError(f"--frames_per_clip {self.frames_per_clip}: clips have --clip_frames {self.clip_frames}; "
+                            "ask for no more of them")
         if self.controls:
+            for name, usual in (("draws", 1), ("one_per_video", False), ("data", None)):
+                if (own := getattr(self, name)) != usual:
+                    raise UserError(f"--{name} {own}: --controls has no use for it; leave it out")
             if self.real is None or self.fake is not None or self.checkpoint is not None:
                 raise UserError("--controls damages clips of --real; leave --fake and --checkpoint out")
             return

@@ -19,6 +19,7 @@ from metrics import plots, report
 from metrics.collect import Collector
 from metrics.confidence import permutation_threshold
 from metrics.controls import DAMAGES, mode_drop
+from metrics.diversity import BYTES_OF_FRAME, KEPT_BYTES
 from metrics.intervals import statistic_of
 from metrics.protocol import Protocol, Result, Score
 from metrics.registry import Metric
@@ -52,6 +53,8 @@ def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], network
         limits.append(("--max_features_kept", config.max_features_kept // 2))
     if collected & {"patches", "motion_patches"}:
         limits.append(("--max_frames_kept", config.max_frames_kept // config.frames_per_clip // 2))
+    if "thumbnails" in collected:
+        limits.append(("--num_samples", KEPT_BYTES // (2 * BYTES_OF_FRAME * settings["frames"])))
     flag, most = min(limits, key=lambda limit: limit[1])
     half = min(most, len(order) // 2)
     if most < FEWEST:

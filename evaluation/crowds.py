@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+import torch
+
 from data.cache import cache_folder
 from evaluation.about import describe_clips
 from evaluation.config import EvaluateConfig
 from evaluation.measured import Measured
 from evaluation.sources import resize, stabilized
 from metrics import plots, report
-from metrics.of_features import AT_INFINITY
+from metrics.of_features import AT_INFINITY, frechet
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
-from metrics.sets import Crowd, How, compare_sets
+from metrics.sets import Crowd, How, compare_sets, key_of
 from metrics.shelf import Shelf
 from utils import distributed
 from utils.errors import UserError
@@ -27,11 +29,13 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
     _enough_clips(config, metrics, real, fake)
     found = compare_sets(metrics, real, fake, how, networks, shelf)
     draws: dict[str, list[float]] = {name: [] for name in metrics}
+    alike = {"real", "fake"} if config.draws > 1 else set()
     for number in range(1, config.draws):
         again = replace(how, seed=config.seed + number, generated_from=number * config.num_samples, floor=False, resamples=0)
         other = compare_sets(metrics, real, fake, again, networks, shelf)
         for name in metrics if other else ():
             draws[name].append(other.scores[name].value)
+        alike &= {side for side in alike if other and torch.equal(other.numbers[side], found.numbers[side])}
     if not distributed.is_main():
         return None
     results, notes, images = [], found.notes, {}
@@ -53,9 +57,14 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
         if metric.collects in ("patches", "motion_patches"):
             groups = {"fake against real": score.parts} | ({"real against real": floor.parts} if floor else {})
             images[f"{name}.png"] = plots.bars(f"{name} by pyramid level ({metric.better} is better)", f"{name} {metric.unit}", groups)
-    if config.draws > 1 and fake.count == found.clips:
-        notes.append(f"{config.draws} draws: there are no other generated clips, so their standard deviation is too small to say "
-                     "how far the value may be off")
+    if alike:
+        which = " and ".join(f"no other {name} clips" for side, name in (("fake", "generated"), ("real", "real")) if side in alike)
+        notes.append(f"{config.draws} draws: there are {which}, so their standard deviation is too small to say how far the value may be "
+                     "off")
+    for name, metric in metrics.items():
+        rows = found.collected["fake"][key_of(metric)].rows
+        if metric.collects == "features" and metric.function is not frechet and rows < found.clips:
+            notes.append(f"{name}: of {rows} of the {found.clips} clips, a random choice; --max_features_kept takes more")
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)
 

@@ -14,8 +14,8 @@ from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, extracted, flags_of_evaluate, frames_needed, frames_of, rates, read_clips, resize
 from metrics import pictures, plots, report
 from metrics.intervals import interval_of_mean
-from metrics.pairs import compare_pairs, curves, extremes, find_pairs
-from metrics.pixel import average
+from metrics.pairs import Pair, compare_pairs, curves, extremes, find_pairs
+from metrics.pixel import average, capped
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
 from utils.errors import UserError
@@ -31,7 +31,7 @@ def clip_settings(config: EvaluateConfig, metrics: dict[str, Metric], networks: 
             raise UserError(f"--real {config.real}: is drawn at any size; give --height and --width")
         with flags_of_evaluate("--real"):
             height, width = _first_size(find_sources(config.real, split).sources)
-    frames = config.clip_frames or max(frames_needed(metric, networks) for metric in metrics.values())
+    frames = config.clip_frames or max(config.frames_per_clip, *(frames_needed(metric, networks) for metric in metrics.values()))
     return {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
             "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
 
@@ -66,6 +66,8 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
         for frame in frames_of(path, config.frame_skip or 1, config.fps):
             yield fit_frame(frame, config.height, config.width, config.fit or "crop") if config.height else frame
 
+    if config.draws > 1 or config.one_per_video:
+        notes.append(f"{', '.join(metrics)}: all pairs, once; --draws and --one_per_video are for metrics of crowds")
     with Progress(len(found), "evaluate", "pair") as progress:
         compared = compare_pairs(found, metrics, read, shortest=config.shortest, batch_size=config.batch_size,
                                  on_pair=progress.update)
@@ -73,17 +75,16 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     notes += compared.notes
     if len(compared.sizes) > 1:
         notes.append(f"frames of {len(compared.sizes)} sizes, up to {height}x{width}")
-    results = []
+    films, results = _films([pair for pair, _ in compared.frames]), []
     for name, metric in metrics.items():
         score = average(compared.values[name], metric.better)
         protocol = Protocol(
             metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights,
-            real=config.real, fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found), floor_clips=None,
-            clip_frames=len(compared.frames), frames_per_clip=None, frame_skip=config.frame_skip or 1, fps=config.fps,
-            height=height, width=width, resize=resize(config.fit or "crop") if config.height else "none",
+            real=config.real, real_content=compared.content, fake=config.fake, split=None, real_clips=len(found), fake_clips=len(found),
+            floor_clips=None, clip_frames=len(compared.frames), frames_per_clip=None, frame_skip=config.frame_skip or 1,
+            fps=config.fps, height=height, width=width, resize=resize(config.fit or "crop") if config.height else "none",
             values="uint8 RGB, data range 255", seed=config.seed, precision="none", settings={})
-        films = [pair.name for pair, _ in compared.frames]
-        interval = interval_of_mean(compared.values[name], films, config.resamples, config.seed)
+        interval = interval_of_mean(capped(compared.values[name]), films, config.resamples, config.seed)
         results.append(Result(name, score, None, metric.unit, metric.better, protocol, interval))
         notes += [f"{name}: {score.note}"] if score.note else []
     images = {"differences.png": pictures.differences(extremes(compared, *next(iter(metrics.items())), read))}
@@ -93,3 +94,8 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
     return Measured(results, images, notes)
 
 
+def _films(pairs: list[Pair]) -> list[str]:
+    """The film that each frame is of: images that lie in several folders are taken for a film a folder."""
+    folders = {pair.real.parent for pair in pairs}
+    of_folders = len(folders) > 1 and all(pair.real.suffix.lower() in IMAGE_ENDINGS for pair in pairs)
+    return [str(pair.real.parent) if of_folders else pair.name for pair in pairs]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from data.dataset import VideoDataset
 from evaluation.config import EvaluateConfig, given
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
@@ -31,7 +32,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     trained = sampler.config
     source = config.data or trained.data
     settings = trained.data_kwargs() | given(config, "fit", "split", "cache_dir")
-    _check_rate(config, sampler)
+    _check_protocol(config, sampler)
     if trained.max_frames and sampler.frame_skip:  # the rate it knows, and not the one that other videos would get
         settings |= {"frame_skip": sampler.frame_skip, "max_frames": None}
     if config.frame_skip or config.fps:
@@ -39,6 +40,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     shown = config.clip_frames or settings["frames"]  # of each clip; a model may make longer ones
     if shown > settings["frames"]:
         raise UserError(f"--clip_frames {shown}: the model makes clips of {settings['frames']} frames")
+    if sets and shown < config.frames_per_clip:
+        raise UserError(f"--frames_per_clip {config.frames_per_clip}: clips have {shown} frames")
     check_clips(pairs | sets, networks, settings | {"frames": shown}, config.checkpoint)
     # A model that answers to real clips needs them as long as its own.
     whole = read_clips(source, settings) if shown == settings["frames"] or sampler.wants_video else None
@@ -46,10 +49,12 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     # And it is asked about clips from everywhere, not from the beginning of the first video.
     asked = torch.randperm(len(whole), generator=torch_generator(config.seed, "clips to answer to")) if sampler.wants_video else None
 
+    wanted = _labels_to_ask_for(sampler, dataset, config.seed)
+
     def generate(numbers: Tensor) -> Tensor:
         clips = whole.gather(asked[numbers % len(whole)])["video"] if sampler.wants_video else None
         latents = torch.cat([sampler.latents(1, config.seed, int(number)) for number in numbers])
-        return answer(clips, latents, numbers % sampler.num_classes)[:, :shown]
+        return answer(clips, latents, wanted(numbers))[:, :shown]
 
     def answer(clips: Tensor | None, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         video = sampler.sample(latents, labels, None if clips is None else to_float(clips, torch.device("cpu")))
@@ -61,7 +66,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     name, real = f"{config.checkpoint}, step {sampler.step}", crowd(source, dataset)
     # The model's classes, by what number the real clips call them.
     known = torch.tensor([dataset.classes.index(each) if each in dataset.classes else -1 for each in sampler.classes])
-    labels = (lambda numbers: known[numbers % sampler.num_classes]) if sampler.takes_labels and sampler.num_classes > 1 else None
+    labels = (lambda numbers: known[wanted(numbers)]) if sampler.takes_labels and sampler.num_classes > 1 else None
     found = extracted(settings | {"frames": shown}, dataset)
     parts = []
     if pairs:
@@ -74,11 +79,29 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
                                   precision, dataset.classes))
         if parts[-1]:
             parts[-1].notes += rates(dataset.fps, sampler.fps, shown)
+            if labels and (absent := [each for each, number in zip(sampler.classes, known.tolist()) if number < 0]):
+                parts[-1].notes.append(f"{len(absent)} of the model's {sampler.num_classes} classes have no real clip: "
+                                       f"{', '.join(absent[:5])}{', ...' * (len(absent) > 5)}")
     return parts
 
 
-def _check_rate(config: EvaluateConfig, sampler: Sampler) -> None:
-    """A named protocol fixes the frame skip; a model of another one cannot be measured by it."""
+def _labels_to_ask_for(sampler: Sampler, dataset: VideoDataset, seed: int) -> Callable[[Tensor], Tensor]:
+    """Numbers of clips to generate -> their labels: those of the real clips, in another order, as a model learns how often each class
+    comes. In turn where the two have no class in common."""
+    number_of = {name: number for number, name in enumerate(sampler.classes)}
+    of_real = torch.tensor([number_of.get(name, -1) for name in dataset.classes] or [-1])[dataset.labels()]
+    of_real = of_real[of_real >= 0]
+    if not len(of_real):
+        return lambda numbers: numbers % sampler.num_classes
+    of_real = of_real[torch.randperm(len(of_real), generator=torch_generator(seed, "labels to ask for"))]
+    return lambda numbers: of_real[numbers % len(of_real)]
+
+
+def _check_protocol(config: EvaluateConfig, sampler: Sampler) -> None:
+    """A named protocol fixes the frame skip and how frames are filled; a model of others cannot be measured by it."""
+    if config.protocol and sampler.config.fit != config.fit:
+        raise UserError(f"--protocol {config.protocol}: has --fit {config.fit}, the model was trained with --fit {sampler.config.fit}; "
+                        f"measure without --protocol, --metrics {config.metrics}")
     rate, skip = sampler.config.fps, sampler.frame_skip or sampler.config.frame_skip
     if config.protocol and (rate or skip != config.frame_skip):
         how = f"{rate:g} frames a second" if rate else f"frame_skip {skip}"
@@ -89,10 +112,12 @@ def _check_rate(config: EvaluateConfig, sampler: Sampler) -> None:
 def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], real: Crowd, name: str,
                          predict: Callable[[Tensor], Tensor], settings: dict, precision: str) -> Measured:
     """What a model makes of the first frames of real clips against how they went on."""
-    found = compare_predictions(metrics, real, predict, config.num_samples, config.seed, config.batch_size)
+    found = compare_predictions(metrics, real, predict, config.num_samples, config.seed, config.batch_size, config.resamples)
     shared = {key: settings[key] for key in ("split", "frame_skip", "fps", "height", "width")}
     shared |= {"fake": name, "resize": resize(settings["fit"]), "precision": precision}
     results, notes = found.results(metrics, shared, stabilized(settings))
+    if config.draws > 1 or config.one_per_video:
+        notes.append(f"{', '.join(metrics)}: once, of any clips; --draws and --one_per_video are for metrics of crowds")
     picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
     return Measured(results, {"predictions.png": picture}, notes)
 

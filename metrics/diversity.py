@@ -15,6 +15,7 @@ from metrics.protocol import Score
 
 SIDE = 32
 KEPT_BYTES = 2**28
+BYTES_OF_FRAME = 2 * 3 * SIDE**2
 
 
 class Diversity:

@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from metrics.pixel import WINDOW, psnr, ssim
-
-MOST_PSNR = 100.0  # counts for a frame that equals its reference, whose PSNR is infinite
+from metrics.pixel import WINDOW, capped, psnr, ssim
 
 
 class FilmScore:
@@ -17,7 +15,7 @@ class FilmScore:
 
     def add(self, made: Tensor, real: Tensor) -> None:
         """The next frame of both, uint8 (H, W, 3)."""
-        self._count("psnr", psnr(made, real, data_range=255).clamp(max=MOST_PSNR).item())
+        self._count("psnr", capped(psnr(made, real, data_range=255)).item())
         if min(made.shape[:2]) >= WINDOW:
             self._count("ssim", ssim(made, real, data_range=255).item())
         pair = made.float(), real.float()

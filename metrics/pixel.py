@@ -19,6 +19,7 @@ from metrics.protocol import Score
 
 WINDOW = 11  # taps of the Gaussian window of Wang et al. 2004, at sigma 1.5 cut off at 3.5 sigma
 SIGMA = 1.5
+MOST_PSNR = 100.0  # of a frame in a mean; that of one that equals its reference is infinite
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of Wang et al. 2003, finest first
 MS_SSIM_SMALLEST = WINDOW * 2 ** (len(SCALES) - 1)  # 176: the window still fits after four halvings
 _BLOCK = 128  # outputs per block of the banded product: large enough to be fast, small enough to waste little
@@ -71,18 +72,22 @@ def ms_ssim(frames: Tensor, reference: Tensor, *, data_range: float) -> Tensor:
     return (product * (luminance * contrast).mean(dim=(-2, -1)).clamp(min=0) ** SCALES[-1]).mean(dim=-1)
 
 
+def capped(values: Tensor) -> Tensor:
+    """PSNRs as they count in means: left out of them, frames that equal their reference would make a mean of the others alone, which may
+    rise when some get worse. Values of other metrics are below the cap."""
+    return values.clamp(max=MOST_PSNR)
+
+
 def average(values: Tensor, better: str) -> Score:
-    """The mean over frames, ``values`` float ``(N,)``, of which the "higher" or the "lower" is ``better``. Frames equal to their reference
-    have no finite PSNR: they are counted in ``parts`` and left out of the mean, which is None when all of them are equal."""
-    finite = values[torch.isfinite(values)]
-    parts, note = {}, ""
-    if len(finite):
-        ends = [finite.min().item(), finite.max().item()]
-        parts = dict(zip(("worst frame", "best frame"), ends if better == "higher" else ends[::-1]))
-    if len(finite) < len(values):
-        parts["identical frames"] = len(values) - len(finite)
-        note = f"{parts['identical frames']} of {len(values)} frames equal their reference and are left out of the mean"
-    return Score(finite.mean().item() if len(finite) else None, parts, note)
+    """The mean over frames of :func:`capped` ``values``, float ``(N,)``, of which the "higher" or the "lower" is ``better``; frames equal
+    to their reference are counted in ``parts`` where their PSNR is infinite."""
+    identical, values = int(torch.isinf(values).sum()), capped(values)
+    ends = [values.min().item(), values.max().item()]
+    parts, note = dict(zip(("worst frame", "best frame"), ends if better == "higher" else ends[::-1])), ""
+    if identical:
+        parts["identical frames"] = identical
+        note = f"{identical} of {len(values)} frames equal their reference and count as {MOST_PSNR:g} dB"
+    return Score(values.mean().item(), parts, note)
 
 
 def checked(frames: Tensor, reference: Tensor, data_range: float) -> tuple[Tensor, Tensor]:

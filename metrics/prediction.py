@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from metrics import report
-from metrics.pixel import average
+from metrics.confidence import Interval
+from metrics.intervals import interval_of_mean
+from metrics.pixel import average, capped
 from metrics.protocol import Protocol, Result, Score
 from metrics.registry import Metric
 from metrics.sets import Crowd, draw_clips
@@ -23,11 +25,13 @@ class Predictions:
     """What :func:`compare_predictions` found."""
 
     real: str
+    content: str | None
     clips: int
     clip_frames: int
     seed: int
     scores: dict[str, Score]
     """Each with the score of ``STILL`` as a part."""
+    intervals: dict[str, Interval | None] = field(default_factory=dict)
     shown: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"real": [], "predicted": []})
     """Last frames, uint8 ``(H, W, 3)``."""
 
@@ -38,23 +42,24 @@ class Predictions:
         for name, metric in metrics.items():
             protocol = Protocol(
                 metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights, real=self.real,
-                real_clips=self.clips, fake_clips=self.clips, floor_clips=None, clip_frames=self.clips * (self.clip_frames - 1),
-                frames_per_clip=None, values="uint8 RGB, data range 255", seed=self.seed, settings=settings, **shared)
-            results.append(Result(name, self.scores[name], None, metric.unit, metric.better, protocol))
+                real_content=self.content, real_clips=self.clips, fake_clips=self.clips, floor_clips=None,
+                clip_frames=self.clips * (self.clip_frames - 1), frames_per_clip=None, values="uint8 RGB, data range 255", seed=self.seed, settings=settings, **shared)
+            results.append(Result(name, self.scores[name], None, metric.unit, metric.better, protocol, self.intervals[name]))
         return results, [f"{name}: {score.note}" for name, score in self.scores.items() if score.note]
 
 
 def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callable[[Tensor], Tensor], num_samples: int,
-                        seed: int = 0, batch_size: int = 16) -> Predictions:
+                        seed: int = 0, batch_size: int = 16, resamples: int = 0) -> Predictions:
     """``num_samples`` clips of ``real`` (as many as there are, if fewer) with at least 2 frames. ``predict``: clips uint8
     ``(B, T, H, W, 3)`` -> as many made from their first frames alone.
 
-    All frames but the first are compared; the mean is over frames. ValueError where the two differ in shape. """
+    All frames but the first are compared; the mean is over frames, and ``resamples`` of the clips give its interval. ValueError where the
+    two differ in shape. """
     numbers, _ = draw_clips(real, int(min(num_samples, real.count)), seed)
     wanted = set(np.linspace(0, len(numbers) - 1, min(SHOWN, len(numbers))).round().astype(int).tolist())
     values: dict[str, list[Tensor]] = {name: [] for name in metrics}
     still: dict[str, list[Tensor]] = {name: [] for name in metrics}
-    result = Predictions(real.name, len(numbers), 0, seed, {})
+    result = Predictions(real.name, real.content, len(numbers), 0, seed, {})
     with Progress(len(numbers), "evaluate", "clip") as progress:
         for part, places in zip(numbers.split(batch_size), torch.arange(len(numbers)).split(batch_size)):
             clips = real.get(part)
@@ -73,4 +78,6 @@ def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callab
         score, baseline = (average(torch.cat(of[name]), metric.better) for of in (values, still))
         notes = [score.note, f"{STILL}: {baseline.note}" if baseline.note else ""]
         result.scores[name] = Score(score.value, {STILL: baseline.value}, "; ".join(filter(None, notes)))
+        films = torch.arange(len(numbers)).repeat_interleave(result.clip_frames - 1).tolist()
+        result.intervals[name] = interval_of_mean(capped(torch.cat(values[name])), films, resamples, seed)
     return result

@@ -60,7 +60,7 @@ _sets = partial(Metric, "sets")
 _features = partial(_sets, unit="", collects="features", network="inception")
 METRICS = {
     "psnr": Metric("pairs", pixel.psnr, "higher", "dB", "peak signal-to-noise ratio, mean over frames",
-                   "metrics.pixel.psnr 1"),
+                   "metrics.pixel.psnr 2: a frame counts at most 100 dB"),
     "ssim": Metric("pairs", pixel.ssim, "higher", "", "structural similarity, mean over frames",
                    "metrics.pixel.ssim 1: 11x11 Gaussian, sigma 1.5, per channel, valid windows", pixel.WINDOW),
     "ms_ssim": Metric("pairs", pixel.ms_ssim, "higher", "", "SSIM over five scales, mean over frames", "metrics.ms_ssim 1",

@@ -58,6 +58,15 @@ def test_repeated_draws(folders, tmp_path, capsys):
     assert "mean of 3 draws" in capsys.readouterr().out
     notes = measured(folders, tmp_path, "--metrics", "swd", "--draws", "2", "--num_samples", "999")["notes"]
     assert any(note.startswith("2 draws: there are no other generated clips") for note in notes)
+    # Clips that overlap are more, but those without common frames are taken, the same ones each time.
+    notes = measured(folders, tmp_path, "--metrics", "fvd_random", "--draws", "2", "--num_samples", "8", "--clip_frames", "5")["notes"]
+    assert any(note.startswith("2 draws: there are no other generated clips and no other real clips") for note in notes)
+
+
+def test_what_is_measured_of_some_clips_alone_is_told(folders, tmp_path):
+    notes = measured(folders, tmp_path, "--metrics", "fid_random,recall_random", "--max_features_kept", "9")["notes"]
+    assert [note for note in notes if "a random choice" in note] == [
+        "recall_random: of 9 of the 16 clips, a random choice; --max_features_kept takes more"]
 
 
 def test_what_is_drawn_is_part_of_every_protocol(folders, tmp_path):

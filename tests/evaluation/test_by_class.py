@@ -6,7 +6,8 @@ import torch
 from evaluation.about import per_class
 from metrics.networks.network import Network
 from metrics.registry import choose
-from metrics.sets import Crowd, How, compare_sets
+from metrics.sets import Crowd, How, compare_sets, key_of
+from metrics.tables import number
 
 CORNER = Network("corner", "corner 1", "frames", 1, lambda frames: {"features": frames[:, 0, 0].float(), "logits": frames[:, 0, 0].float()})
 
@@ -42,3 +43,11 @@ def test_fewer_clips_come_from_all_parts_of_the_larger_side():
     fake.labels = lambda numbers: torch.where(numbers % 5 == 0, numbers % 2, -1)  # a fifth of them
     rows = table("fid", real, fake)
     assert [row["clips"] for row in rows] == ["10", "10"] and all(float(row["fid"]) < 600 for row in rows)
+
+
+def test_values_are_those_of_the_metric_itself():
+    """Not of the quicker estimate that intervals resample."""
+    real, fake, swd = crowd(64, 2, lambda _, label: 50 + 100 * label), crowd(64, 2, lambda _, label: 60 + 90 * label), choose("swd_color")
+    found = compare_sets(swd, real, fake, How(1000))
+    parts = [found.collected[side][key_of(swd["swd_color"])].select(torch.arange(0, 64, 2)) for side in ("real", "fake")]
+    assert table("swd_color", real, fake)[0]["swd_color"] == number(swd["swd_color"].function(*parts).value)

@@ -21,3 +21,21 @@ def test_an_empty_value_is_no_value(flag):
 def test_a_protocol_and_a_rate_exclude_each_other_by_name():
     with pytest.raises(UserError, match="--fps 12: --protocol fid_random_16"):
         EvaluateConfig(real="a", fake="b", protocol="fid_random_16", fps=12).check()
+
+
+@pytest.mark.parametrize("flags, message", [
+    ({"controls": True, "real": "a", "draws": 3}, "--draws 3: --controls"), ({"controls": True, "real": "a", "data": "b"}, "--data b"),
+    ({"controls": True, "real": "a", "one_per_video": True}, "--one_per_video True"),
+    ({"real": "a", "fake": "b", "clip_frames": 2, "frames_per_clip": 3}, "--frames_per_clip 3: clips have --clip_frames 2")])
+def test_what_could_have_no_effect_is_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        EvaluateConfig(**flags).check()
+
+
+def test_reports_are_not_written_where_they_would_be_measured(tmp_path):
+    for name in ("real", "fake"):
+        (tmp_path / name).mkdir()
+    for name in ("real", "fake"):
+        with pytest.raises(UserError, match=f"--output .*report: lies in --{name}"):
+            evaluate.main(["--real", f"{tmp_path}/real", "--fake", f"{tmp_path}/fake", "--output", f"{tmp_path}/{name}/deep/report"])
+    assert not list(tmp_path.glob("*/*"))

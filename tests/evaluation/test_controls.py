@@ -16,6 +16,12 @@ def test_halves_are_no_larger_than_what_is_kept(tmp_path):
     assert found["swd"]["protocol"]["real_clips"] == 22
 
 
+def test_halves_are_no_larger_than_what_diversity_keeps(tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluation.controls.KEPT_BYTES", 47 * 4 * 2 * 3 * 32 * 32)
+    evaluate.main([*DATA[:-1], "diversity", "--clip_frames", "4", "--resamples", "0", "--output", str(tmp_path)])
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"]["diversity"]["protocol"]["real_clips"] == 23
+
+
 @pytest.mark.parametrize("flag", ["--num_samples", "--max_frames_kept", "--max_features_kept"])
 def test_the_flag_that_leaves_too_few_clips_is_named(tmp_path, flag):
     with pytest.raises(UserError, match=f"^{flag}: leaves"):

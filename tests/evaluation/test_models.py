@@ -1,5 +1,6 @@
 """Models against videos: what is said where the videos are not those that it was trained on."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 import evaluate
 from evaluation.config import EvaluateConfig
-from evaluation.models import _check_rate
+from evaluation.folders import _films
+from evaluation.models import _check_protocol, _labels_to_ask_for
+from metrics.pairs import Pair
 from tests.test_evaluate import values_of
 from utils.errors import UserError
 from utils.video import write_video
@@ -21,7 +24,7 @@ class Painter:
 
     takes_image = wants_video = False
     takes_labels, classes, num_classes, step, fps, frame_skip = True, list(GREYS), 3, 1, 24.0, 1
-    config = SimpleNamespace(data=None, split="all", fps=None, frame_skip=1, max_frames=None, data_kwargs=lambda: {
+    config = SimpleNamespace(data=None, split="all", fit="crop", fps=None, frame_skip=1, max_frames=None, data_kwargs=lambda: {
         "height": 16, "width": 16, "frames": 2, "fit": "crop", "split": "all", "frame_skip": 1})
 
     def latents(self, num, seed, start=0):
@@ -67,7 +70,7 @@ def test_a_model_of_thinned_videos_is_measured_at_the_rate_it_knows(measured, mo
     written = measured("--metrics", "diversity", classes=("cat",))
     assert written["metrics"]["diversity"]["protocol"]["frame_skip"] == 2
     with pytest.raises(UserError, match="was trained with frame_skip 2; --protocol .*_skip2 is the one"):
-        _check_rate(EvaluateConfig(checkpoint="painter", protocol="fvd_random_256_16f").check(), Painter())
+        _check_protocol(EvaluateConfig(checkpoint="painter", protocol="fvd_random_256_16f").check(), Painter())
 
 
 def test_rates_that_differ_are_told(measured):
@@ -75,3 +78,30 @@ def test_rates_that_differ_are_told(measured):
     (told,) = [note for note in measured("--metrics", "diversity", "--frame_skip", "2", classes=("cat",))["notes"]
                if "frames a second" in note]
     assert told.startswith("real clips have 12 frames a second, generated ones 24")
+
+
+def test_classes_are_asked_for_as_often_as_real_clips_show_them():
+    sampler = SimpleNamespace(classes=["dog", "cat", "hen"], num_classes=3)
+    of = lambda labels, classes: SimpleNamespace(classes=classes, labels=lambda: torch.tensor(labels))
+    asked = _labels_to_ask_for(sampler, of([0] * 90 + [1] * 10 + [2] * 5, ["cat", "dog", "owl"]), seed=3)
+    found = asked(torch.arange(100))
+    assert torch.bincount(found, minlength=3).tolist() == [10, 90, 0] and torch.equal(asked(torch.arange(100, 200)), found)
+    assert 0 < (found[:50] == 0).sum() < 10, "in no order"
+    for strange in (of([0, 1], ["owl", "ape"]), of([0, 0], [])):
+        assert _labels_to_ask_for(sampler, strange, 0)(torch.arange(5)).tolist() == [0, 1, 2, 0, 1]
+
+
+def test_classes_without_real_clips_are_told(measured):
+    assert "1 of the model's 3 classes have no real clip: dog" in measured("--metrics", "diversity", classes=("cat", "hen"))["notes"]
+
+
+def test_a_protocol_fits_frames_as_the_model_was_trained(monkeypatch):
+    monkeypatch.setattr(Painter, "config", SimpleNamespace(**vars(Painter.config) | {"fit": "pad"}))
+    with pytest.raises(UserError, match="has --fit crop, the model was trained with --fit pad"):
+        _check_protocol(EvaluateConfig(checkpoint="painter", protocol="fvd_random_256_16f").check(), Painter())
+
+
+@pytest.mark.parametrize("names, films", [(("a/1.png", "a/2.png", "b/1.png"), ["x/a", "x/a", "x/b"]), (("1.png", "2.png"), ["1", "2"]),
+                                          (("a/1.mp4", "b/2.mp4"), ["a/1", "b/2"])])
+def test_frames_of_a_folder_are_a_film(names, films):
+    assert _films([Pair(name.rpartition(".")[0], Path("x") / name, Path("y") / name) for name in names]) == films

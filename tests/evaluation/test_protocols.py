@@ -10,11 +10,12 @@ from utils.errors import UserError
 @pytest.mark.parametrize("name, metric, count, frames, skip", [
     ("fid10k", "fid", 10_000, None, 1), ("fid_random_512", "fid_random", 512, None, 1), ("kid1k", "kid", 1000, None, 1),
     ("fvd2048_16f", "fvd", 2048, 16, 1), ("fvd_r3d_18_256_16f_skip2", "fvd_r3d_18", 256, 16, 2), ("is_c3d_10k", "is_c3d", 10_000, 16, 1),
-    ("swd1024", "swd", 1024, None, 1), ("FVD_random_64_8f", "fvd_random", 64, 8, 1)])
+    ("swd1024", "swd", 1024, None, 1), ("diversity1k", "diversity", 1000, 16, 1), ("warping_error_1k_8f", "warping_error", 1000, 8, 1),
+    ("swd_motion_1k_4f", "swd_motion", 1000, 4, 1), ("FVD_random_64_8f", "fvd_random", 64, 8, 1)])
 def test_a_name_says_everything(name, metric, count, frames, skip):
     fixed = named_protocol(name)
     assert (fixed["metrics"], fixed["num_samples"], fixed.get("clip_frames"), fixed["frame_skip"]) == (metric, count, frames, skip)
-    assert fixed["one_per_video"] == (frames is not None and metric != "is_c3d") and fixed["seed"] == 0 and fixed["split"] == "train"
+    assert fixed["one_per_video"] == metric.startswith("fvd") and fixed["seed"] == 0 and fixed["split"] == "train"
 
 
 @pytest.mark.parametrize("name, message", [("fid", "number of clips"), ("fid0", "number of clips"), ("nothing10k", "unknown nothing"),
@@ -32,3 +33,8 @@ def test_a_protocol_fills_in_the_settings_and_refuses_others():
     for own in ({"num_samples": 65}, {"seed": 3}, {"metrics": "fid"}, {"network_resize": "clean"}):
         with pytest.raises(UserError, match=f"--{next(iter(own))} .*fixes it"):
             EvaluateConfig(real="a", fake="b", protocol="fvd_random_64_8f", **own).check()
+
+
+@pytest.mark.parametrize("name, kept", [("precision_random_50k", 50_000), ("is50k", 50_000), ("kid1k", 10_000), ("fid50k", None)])
+def test_features_of_all_clips_are_kept_where_the_metric_needs_them(name, kept):
+    assert named_protocol(name).get("max_features_kept") == kept

@@ -89,7 +89,7 @@ def test_each_frame_has_its_own_value_whatever_it_is_batched_with():
         assert together[1, 3].item() == pytest.approx(metric(a[1, 3], b[1, 3], data_range=255).item(), abs=1e-12)
 
 
-def test_identical_frames_are_perfect_and_do_not_spoil_the_average():
+def test_identical_frames_are_perfect_and_count_as_much_as_any():
     a = torch.randint(0, 256, (3, 20, 20, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     b = a.clone()
     b[0] //= 2
@@ -97,8 +97,12 @@ def test_identical_frames_are_perfect_and_do_not_spoil_the_average():
     assert torch.isinf(values).tolist() == [False, True, True]
     assert ssim(a, b, data_range=255)[1:].tolist() == pytest.approx([1, 1], abs=1e-12)
     score = average(values, "higher")
-    assert score.value == pytest.approx(values[0].item()) and score.parts["identical frames"] == 2 and "2 of 3" in score.note
-    assert average(values[1:], "higher").value is None
+    assert score.value == pytest.approx((values[0].item() + 200) / 3) and score.parts["identical frames"] == 2 and "2 of 3" in score.note
+    assert average(values[1:], "higher").value == 100
+    # Worse on every frame, and so on the whole.
+    better, worse = (psnr(torch.stack([a[0], a[1] // step, a[2] // step]), a, data_range=255) for step in (2, 3))
+    worse[0] = 40
+    assert average(worse, "higher").value < average(better, "higher").value
     for better, worst, best in (("higher", 20.0, 40.0), ("lower", 40.0, 20.0)):
         plain = average(torch.tensor([20.0, 30.0, 40.0]), better)
         assert (plain.value, plain.parts, plain.note) == (30.0, {"worst frame": worst, "best frame": best}, "")

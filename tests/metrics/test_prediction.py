@@ -40,10 +40,19 @@ def test_only_predicted_frames_count_and_the_baseline_stands_still():
 
 def test_a_perfect_prediction_and_a_still_scene_are_told_apart():
     found = compare_predictions(choose("psnr"), CROWD, lambda real: real, 10)
-    assert found.scores["psnr"].value is None and found.scores["psnr"].parts[STILL] == pytest.approx(sum(map(psnr, (3, 6, 9))) / 3)
+    assert found.scores["psnr"].value == 100 and found.scores["psnr"].parts[STILL] == pytest.approx(sum(map(psnr, (3, 6, 9))) / 3)
     assert found.scores["psnr"].note.startswith("30 of 30 frames equal")
     still = Crowd("still", lambda numbers: clips(numbers)[:, :1].expand(-1, 4, -1, -1, -1), 12, np.arange(12))
-    assert compare_predictions(choose("psnr"), still, lambda real: real + 1, 10).scores["psnr"].parts == {STILL: None}
+    assert compare_predictions(choose("psnr"), still, lambda real: real + 1, 10).scores["psnr"].parts == {STILL: 100}
+
+
+def test_intervals_resample_whole_clips():
+    """Six of twelve clips are off by 1, the others by 10, so that single frames would say four times as much as clips."""
+    predict = lambda real: (real.int() + torch.where(real[:, :1, :1, :1, :1] < 60, 1, 10)).clamp(max=255).to(torch.uint8)
+    found = compare_predictions(choose("psnr"), CROWD, predict, 12, resamples=400)
+    interval, clips_alone = found.intervals["psnr"], np.array([psnr(1)] * 6 + [psnr(10)] * 6)
+    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * clips_alone.std() / 12**0.5, rel=0.2)
+    assert compare_predictions(choose("psnr"), CROWD, predict, 12).intervals["psnr"] is None
 
 
 def test_the_first_frame_is_all_that_may_be_seen_and_shapes_must_agree():
