@@ -25,10 +25,13 @@ def main() -> int:
 def check_evaluation(config: TrainConfig) -> None:
     """What evaluate.py would refuse is refused now, not when the first checkpoint is there."""
     from evaluate import EvaluateConfig
+    from evaluation.networks import split_weights
+    from metrics.networks.weights import SOURCES, MissingWeights, find_weights
     from metrics.registry import choose
     from training.evaluation import flags
 
-    choose(config.metrics)
+    decides = config.metric_names()[0]
+    network = choose(config.metrics)[decides].network
     try:
         wanted = parse(EvaluateConfig, flags(config, "checkpoint", "output"))
     except (UserError, ValueError) as error:  # ValueError: a quotation mark without its other half
@@ -37,6 +40,13 @@ def check_evaluation(config: TrainConfig) -> None:
     if chosen != ("checkpoint", "output", config.metrics, config.eval_samples):
         raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
                         "--metrics and --eval_samples")
+    given = split_weights(wanted.weights)[1]
+    if network in SOURCES and network not in given:
+        try:
+            find_weights(network, given)
+        except MissingWeights as error:
+            raise UserError(f"--metrics {config.metrics}: {decides} tells which checkpoint is best, and cannot be computed: {error}; "
+                            "or name another by --best") from None
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def _family(files: list[str], argv: list[str], default: str, models: dict[str, t
         name, sign, value = word.partition("=")
         if name == "--family":
             family = value if sign else (argv[index + 1] if index + 1 < len(argv) else "")
-    if family not in models:
+    if not isinstance(family, str) or family not in models:
         raise UserError(f"--family {family}: must be one of {', '.join(models)}")
     return family
 

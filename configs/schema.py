@@ -1,6 +1,7 @@
 """Every setting of a training run: one flat dataclass, whose field names are the flags, and a ``model`` group by family."""
 
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any, ClassVar, Literal
 
 from utils.errors import UserError
@@ -212,12 +213,12 @@ class TrainConfig:
         for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads", "class_ce_steps"):
             _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "image_fps"):
-            _need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+            _need(name, getattr(self, name), 0 < getattr(self, name) < inf, "above 0, and finite")
         for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
-            _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) > 0, "above 0")
+            _need(name, getattr(self, name), getattr(self, name) is None or 0 < getattr(self, name) < inf, "above 0, and finite")
         for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
                      "warmup", "augment_warmup", "grow_from", "eval_every"):
-            _need(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+            _need(name, getattr(self, name), 0 <= getattr(self, name) < inf, "at least 0, and finite")
         _need("class_ce_d", self.class_ce_d, self.class_ce_d is None or self.class_ce_d >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -268,6 +269,10 @@ class TrainConfig:
     def as_dict(self) -> dict:
         """Plain values, as they stand in YAML and JSON."""
         return asdict(self)
+
+    def to_go_on(self) -> dict:
+        """:meth:`as_dict` of the run that is under way: whoever gives it again wants to continue."""
+        return self.as_dict() | {"restart": False}
 
 
 def from_dict(values: dict, models: dict[str, type], where: str) -> TrainConfig:

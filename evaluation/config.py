@@ -1,6 +1,7 @@
 """What evaluate.py can be asked, and what it refuses."""
 
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Literal
 
 from metrics.protocols import named_protocol
@@ -95,8 +96,8 @@ class EvaluateConfig:
                 raise UserError(f"--{name} {value}: must be at least 1")
         if self.resamples < 0 or self.resamples == 1:
             raise UserError(f"--resamples {self.resamples}: must be 0, for no intervals, or at least 2")
-        if self.fps is not None and not self.fps > 0:
-            raise UserError(f"--fps {self.fps}: must be above 0")
+        if self.fps is not None and not 0 < self.fps < inf:
+            raise UserError(f"--fps {self.fps}: must be above 0, and finite")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: must be at least 0 and below 2^63")
         if self.fps is not None and self.frame_skip is not None:

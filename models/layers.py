@@ -37,15 +37,16 @@ class BatchNorm(nn.Module):
     def _across_processes(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.dim()) if axis != 1]
         values = x.float()
-        count = distributed.world_size() * values.numel() / values.shape[1]
-        mean = distributed.sum_with_gradient(values.sum(axes)) / count
+        # Shares of a batch may differ by a clip.
+        sums = distributed.sum_with_gradient(torch.cat([values.sum(axes), values.new_tensor([values.numel() / values.shape[1]])]))
+        mean, count = sums[:-1] / sums[-1], sums[-1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         centred = values - mean.view(shape)
         variance = distributed.sum_with_gradient(centred.square().sum(axes)) / count
         if self.weight.requires_grad:
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * count / max(count - 1, 1), self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
         scale = self.weight / torch.sqrt(variance + self.eps)
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 

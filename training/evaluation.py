@@ -171,6 +171,8 @@ class Evaluations:
         environment = {name: value for name, value in os.environ.items() if name not in _OF_A_GROUP}
         if self._threads:
             environment["OMP_NUM_THREADS"] = str(self._threads)
+        elif "WORLD_SIZE" in os.environ:
+            environment.pop("OMP_NUM_THREADS", None)  # torchrun's, one for each of its processes
         given = flags(self._config, path, self._folder.evaluation / path.name)
         command = [sys.executable, ROOT / "utils" / "attached.py", self._script, *given]
         with open(self._log(path), "w") as log:

@@ -27,6 +27,8 @@ class RunFolder:
         self._refuse_foreign()
         if self.path.exists():
             os.close(_locked(self.path))
+        if config.restart and Path.cwd().is_relative_to(self.path.resolve()):
+            raise UserError(f"--out {self.path}: cannot be moved aside while it is the folder you are in; start from another")
         found = None if config.restart else checkpoint.latest(self.checkpoints)
         if found is not None:
             self._compare(config, found)
@@ -45,7 +47,7 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """``config.yaml``: what is being trained from here on."""
-        write_text(self.path / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+        write_text(self.path / "config.yaml", yaml.safe_dump(config.to_go_on(), sort_keys=False))
 
     def _compare(self, config: TrainConfig, found: Path) -> None:
         old = from_dict(checkpoint.read_state(found)["config"], MODELS, str(found))

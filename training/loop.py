@@ -39,6 +39,7 @@ def train(config: TrainConfig) -> int:
         folder.claim(config)
     distributed.barrier()
     status = Loop(config, setup, folder).run()
+    distributed.wait_for_main()  # which may still write a checkpoint
     distributed.stop()  # not after an error: it would wait for the others, and they for this process
     return status
 
@@ -63,6 +64,10 @@ class Loop:
         self.real_variety, self.reals = variety(real(self.shown_class)), thumbnails(real(None))
         self.checkpoints = Path(config.out) / "checkpoints"
         found = checkpoint.latest(self.checkpoints)
+        name = distributed.from_main(found and found.name)
+        if distributed.any_of((found and found.name) != name):
+            raise UserError(f"--out {config.out}: not all processes find the checkpoint {name} there; it must be a folder that all "
+                            "machines share")
         if found:
             self._load(found)
 
@@ -79,9 +84,10 @@ class Loop:
             if self.step == 0 and self.config.on_alarm == "rollback":
                 self._save()  # there must be something to go back to
             status = self._steps(total)
-            if status == 0 and self.evaluations.waiting:
+            if status == 0 and distributed.any_of(self.evaluations.waiting):
                 distributed.stop()  # all leave together, so that the others need not wait
-                status = 0 if self.evaluations.finish(lambda: self.interrupted) else EXIT_INTERRUPTED
+                if main and not self.evaluations.finish(lambda: self.interrupted):
+                    status = EXIT_INTERRUPTED
             if status == 0:
                 self.evaluations.complete()
             if self.evaluations.news:
@@ -120,8 +126,8 @@ class Loop:
                         self.log.row(row)
                     self.log.progress.update(1, **{name.replace("/loss", ""): row[name] for name in row if name.endswith("/loss")})
                 due = self.watch.check(row) if regular else non_finite(row)
-                if saved and not due:
-                    due = self._check_weights()
+                if saved or due:  # an alarm may save too
+                    due = due + self._check_weights()
                 action = self._alarmed(due) if due else "go on"
                 if action == "stop":
                     return EXIT_ALARM
@@ -268,7 +274,7 @@ class Loop:
         optimizers = {phase.name: phase.optimizer for phase in self.task.phases}
         groups = {"nets": checkpoint.net_tensors(self.task.nets), "ema": checkpoint.net_tensors(self.ema.nets),
                   "optimizer": checkpoint.optimizer_tensors(optimizers)}
-        state = {"step": self.step, "config": self.config.as_dict(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
+        state = {"step": self.step, "config": self.config.to_go_on(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
                  "alarms": self.alarms, "watch": self.watch.as_dict(),
                  "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps, "frame_skip": self.setup.info.frame_skip},
                  "videos": self.setup.dataset.fingerprint, "torch": torch.__version__}

@@ -43,6 +43,7 @@ def prepare(config: TrainConfig) -> Setup:
     device = hardware.pick_device(config.device, distributed.local_rank())
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # who asks for float32 wants no rounding to 11 bits
     else:
         hardware.keep_freed_memory()
     distributed.start(device)

@@ -16,7 +16,7 @@ from utils.seeds import derive
 
 def to_float(video: Tensor, device: torch.device) -> Tensor:
     """uint8 (B, T, H, W, 3) anywhere -> float32 (B, 3, T, H, W) in [-1, 1] on ``device``, colours last in memory."""
-    return (video.to(device, non_blocking=True).permute(0, 4, 1, 2, 3).float() / 127.5).sub_(1)
+    return (video.to(device).permute(0, 4, 1, 2, 3).float() / 127.5).sub_(1)
 
 
 def run_phase(task: Task, phase: Phase, raw: dict[str, Tensor], config: TrainConfig, *, step: int, repeat: int,

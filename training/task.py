@@ -54,7 +54,7 @@ class Noise:
         return self._mine(torch.rand(self.batch_size, *shape, generator=torch_generator(*self.keys, name)))
 
     def _mine(self, numbers: Tensor) -> Tensor:
-        return numbers[self.rows].to(self.device, non_blocking=True)
+        return numbers[self.rows].to(self.device)  # non-blocking copies of what is freed at once arrive damaged on MPS
 
 
 @dataclass

@@ -9,19 +9,26 @@ from torch import Tensor
 
 from utils.errors import UserError
 
+_flags = None  # the group that exchanges flags on CPUs: on GPUs asking would wait for all that they have to do
+
 
 def start(device: torch.device) -> None:
     """Join the group that torchrun prepared, if it did: NCCL for CUDA, gloo otherwise. ``device`` becomes the current one."""
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what NCCL exchanges objects on
+    global _flags
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         # The others wait while one process extracts the videos, which can take hours.
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
+        patience = timedelta(hours=12)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        _flags = dist.new_group(backend="gloo", timeout=patience) if device.type == "cuda" else dist.group.WORLD
 
 
 def stop() -> None:
+    global _flags
     if dist.is_initialized():
         dist.destroy_process_group()
+        _flags = None
 
 
 def rank() -> int:
@@ -60,9 +67,8 @@ def any_of(flag: bool) -> bool:
     """True everywhere if ``flag`` is true anywhere."""
     if world_size() == 1:
         return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    total = torch.tensor(float(flag), device=device)
-    dist.all_reduce(total)
+    total = torch.tensor(float(flag))
+    dist.all_reduce(total, group=_flags)
     return bool(total.item() > 0)
 
 

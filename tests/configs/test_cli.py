@@ -193,3 +193,7 @@ def test_help_shows_every_setting(capsys):
     missing += [item.name for item in dataclasses.fields(MODELS["dcgan"]) if f"--model.{item.name}" not in text]
     assert not missing
     assert "Zero" not in text and "Keep every k-th frame of the source." in " ".join(text.split())
+
+
+def test_a_family_that_is_no_name_is_one_line(write):
+    assert "--family ['dcgan']: must be one of" in complaint("--config", write("family: [dcgan]\n"))

@@ -25,6 +25,7 @@ def config(**settings) -> TrainConfig:
     *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken",
                                               "batch_size", "eval_every", "class_ce", "class_ce_d")),
     *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
+    *((dict([(name, float(value))]), name) for name in ("lr", "fps", "image_fps", "r1", "gp", "clip_grad") for value in ("inf", "nan")),
     ({"augment_p": 1.01}, "augment_p"), ({"metrics": " ,"}, "metrics"), ({"best": "fid"}, "best"),
     ({"wrong_labels": 1.5}, "wrong_labels"), ({"max_broken": 2}, "max_broken"), ({"seed": 2**63}, "seed"),
     ({"m_per_class": 0}, "m_per_class"), ({"m_per_class": 2, "ordered": True}, "ordered"), ({"steps": 5, "epochs": 5}, "steps"),

@@ -72,6 +72,19 @@ def test_weights_thrown_out_of_range_are_never_saved_as_good(runner, tmp_path):
             assert all(torch.isfinite(tensor).all() for tensor in checkpoint.read_tensors(path, group).values()), path.name
 
 
+def test_weights_are_looked_at_where_another_alarm_falls_on_the_same_step(runner, tmp_path):
+    """The update of the very step at which "discriminator won" is due spoils the weights."""
+    out, command = tmp_path / "run", [*WON, "--checkpoint_every", "1000", "--on_alarm", "stop"]
+    due = raised(out, runner.train("--out", out, *command, "--steps", 60, expect=3), "discriminator won")["step"]
+    spoilt = tmp_path / "spoilt"
+    runner.train("--out", spoilt, *command, "--steps", due - 1)
+    edit(spoilt, "optimizer", lambda tensors: tensors["g.0.exp_avg"].fill_(float("inf")))
+    runner.train("--out", spoilt, *command, "--steps", due, expect=3)
+    assert {alarm["kind"] for alarm in alarms(spoilt)} == {"discriminator won", "non-finite"}
+    for path in checkpoint.listed(spoilt / "checkpoints"):
+        assert all(torch.isfinite(tensor).all() for tensor in checkpoint.read_tensors(path, "nets").values()), path.name
+
+
 def test_discriminator_won(runner, tmp_path):
     run = runner.train("--out", tmp_path / "run", *WON, "--steps", 60, "--on_alarm", "warn")
     alarm = raised(tmp_path / "run", run, "discriminator won")

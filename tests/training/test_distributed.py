@@ -39,10 +39,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_two(runner, *arguments):
-    """The two processes, set up by the same environment variables as torchrun sets."""
+def start_two(runner, *arguments, others=()):
+    """The two processes, set up by the same environment variables as torchrun sets. ``others``: further arguments of the second."""
     port = str(free_port())
-    return [runner.start(*arguments, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank),
+    return [runner.start(*arguments, *(others if rank else ()), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank),
                          MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
             for rank in range(2)]
 
@@ -175,3 +175,37 @@ def test_a_batch_that_cannot_be_shared_is_one_line(runner, tmp_path):
     # A share that cannot be split into the parts asked for is the same mistake.
     runs = train_two(runner, "--out", tmp_path / "run", *BASE, "--batch_size", "6", "--accumulate", "2", expect=2)
     assert all(run.stderr.count("\n") == 1 and "--accumulate" in run.stderr for run in runs)
+
+
+def test_batch_norm_of_uneven_shares_is_that_of_the_whole(tmp_path):
+    """Two clips in one process, one in the other."""
+    script = tmp_path / "uneven.py"
+    script.write_text("""
+import sys, torch
+from models.layers import BatchNorm
+from utils import distributed
+distributed.start(torch.device("cpu"))
+x = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+layer = BatchNorm(4)
+mine = layer(x[:2] if distributed.is_main() else x[2:])
+torch.save((mine.detach(), layer.running_mean, layer.running_var), f"{sys.argv[1]}/{distributed.rank()}.pt")
+""")
+    port = str(free_port())
+    processes = [subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=os.environ | {
+        "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}) for rank in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    x, whole = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0)), torch.nn.BatchNorm2d(4)
+    expected = whole(x)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    torch.testing.assert_close(torch.cat([rows for rows, _, _ in found]), expected)
+    for _, mean, variance in found:
+        torch.testing.assert_close(mean, whole.running_mean)
+        torch.testing.assert_close(variance, whole.running_var)
+
+
+def test_processes_that_see_other_checkpoints_are_told(runner, tmp_path):
+    runner.train("--out", tmp_path / "one", *BASE, "--steps", "4")
+    runs = start_two(runner, "--out", tmp_path / "one", *BASE, "--steps", "8", others=["--out", tmp_path / "elsewhere"])
+    assert [run.wait() for run in runs] == [2, 2]
+    assert "not all processes find the checkpoint step_000004 there" in runs[0].stderr

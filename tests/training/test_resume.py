@@ -7,7 +7,10 @@ import signal
 
 import pytest
 
+from configs.schema import TrainConfig
 from tests.training.runner import interrupt, newest, outcome, pictures, rows, steps_done
+from training.folder import RunFolder
+from utils.errors import UserError
 
 STEPS = 60
 SETTINGS = {
@@ -124,6 +127,17 @@ def test_restart_moves_the_old_run_aside(runner, straight, tmp_path):
     assert len(rows(out)) == 9 and json.loads((newest(out) / "state.json").read_text())["config"]["seed"] == 7
     runner.train("--out", out, "--steps", 4, "--restart")
     assert len(rows(tmp_path / "run.2")) == 9 and outcome(tmp_path / "run.1") == before
+    # Who gives its settings again means to go on.
+    runner.train("--config", out / "config.yaml", "--steps", 5, settings=[])
+    assert len(rows(out)) == 5 and not (tmp_path / "run.3").exists()
+
+
+def test_the_folder_one_is_in_is_not_moved_away(tmp_path, monkeypatch):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run" / "checkpoints")
+    for out in (".", "..", tmp_path / "run"):
+        with pytest.raises(UserError, match="cannot be moved aside"):
+            RunFolder(TrainConfig(out=str(out), restart=True))
 
 
 @pytest.mark.parametrize("flags", [[], ["--restart"]], ids=["", "restart"])
