@@ -130,7 +130,7 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
     predicts goes on from its own last frame. With ``streams`` a frame is four times as wide.
     """
     if config.image is not None:
-        image = load_image(config.image, sampler.config.height, sampler.config.width)
+        image = load_image(config.image, sampler.config.height, sampler.config.width, sampler.config.fit)
         clips = predictions(sampler, image, config.streams)
         return islice((frame for clip in clips for frame in _pictures(clip, config)[0]), config.num_frames)
     rows, columns = config.rows_columns()

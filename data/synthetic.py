@@ -160,7 +160,7 @@ def _options(spec: str) -> dict:
         try:
             options[name] = int(value)
         except ValueError:
-            options[name] = 0
+            options[name] = -1
         if name not in DEFAULTS or options[name] < (name != "seed"):
             example = ",".join(f"{key}={default}" for key, default in DEFAULTS.items())
             raise UserError(f"--data {spec}: {item!r} is not understood; write for example synthetic:{example}")

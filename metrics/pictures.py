@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from metrics.plots import INK, png
+from metrics.plots import INK, plain, png
 
 _GAP = 4  # white pixels between tiles
 _LINE = 26  # pixels a caption takes
@@ -105,7 +105,7 @@ def _rows(rows: list[tuple[list[np.ndarray], list[str]]]) -> bytes:
     for (pictures, captions), row_height in zip(rows, heights):
         left = gap
         for picture, caption, column in zip(pictures, captions, widths):
-            figure.text(left / width, 1 - (top + _LINE - 5) / height, caption, va="bottom", fontsize=9.5, color=INK)
+            figure.text(left / width, 1 - (top + _LINE - 5) / height, plain(caption), va="bottom", fontsize=9.5, color=INK)
             figure.figimage(picture, left, height - top - _LINE - picture.shape[0], origin="upper")
             left += column + gap
         top += row_height

@@ -54,6 +54,11 @@ def profiles(measures: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]) -> b
     return png(figure)
 
 
+def plain(text: str) -> str:
+    """A file's name, say, as matplotlib shows it: no mathematics between dollars, and bytes that are not UTF-8 spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def over_time(metrics: dict[str, dict[str, np.ndarray]], units: dict[str, str]) -> bytes:
     """Values of paired metrics over the frame number: ``{"psnr": {film: values (T,), ...}, ...}`` and ``{"psnr": "dB", ...}``.
 
@@ -63,7 +68,7 @@ def over_time(metrics: dict[str, dict[str, np.ndarray]], units: dict[str, str]) 
     for axis, films in zip(axes, metrics.values()):
         quartiles = quartiles_of(list(films.values()))
         longest = quartiles.shape[1]
-        label = next(iter(films)) if len(films) == 1 else f"median of {len(films)} films"
+        label = " " + plain(next(iter(films))) if len(films) == 1 else f"median of {len(films)} films"  # none from "_" on
         if len(films) > 1:
             axis.fill_between(range(longest), quartiles[0], quartiles[2], color=_COLORS["fake"], alpha=0.18, linewidth=0,
                               label="middle half")

@@ -107,7 +107,18 @@ def test_an_image_is_cut_to_the_shape_of_the_frames(photo):
     # 90x60 pixels of the middle: the red stripe of 40 is two thirds of the height.
     picture = to_uint8(image)[0, 0]
     assert picture[8, 12].tolist() == [200, 40, 20] and picture[0, 0].tolist() == [128] * 3
-    assert np.array_equal(picture, fit_frame(cv2.imread(str(photo)), 16, 24)[..., ::-1])
+    for fit in ("crop", "pad", "stretch"):
+        picture = to_uint8(load_image(str(photo), 16, 24, fit))[0, 0]
+        assert np.array_equal(picture, fit_frame(cv2.imread(str(photo)), 16, 24, fit)[..., ::-1])
+
+
+def test_an_image_is_brought_to_size_as_the_model_s_videos_were(runs, photo, monkeypatch):
+    asked = []
+    monkeypatch.setattr("generate.load_image", lambda *given: asked.append(given[3]) or load_image(*given))
+    sampler = load_sampler(runs / "vgan_conditional", device="cpu", precision="fp32")
+    sampler.config.fit = "pad"
+    next(film_frames(sampler, GenerateConfig(num_frames=1, image=str(photo)), 24, 0))
+    assert asked == ["pad"]
 
 
 @pytest.mark.parametrize("shape", [(16, 24), (7, 5), (480, 640), (33, 500)])

@@ -294,3 +294,20 @@ def test_another_family_is_refused(runner, tmp_path):
     film = write_film(tmp_path / "film.mp4", moving(3))
     with pytest.raises(UserError, match="only keyframes"):
         generate_video(output_file=tmp_path / "out.mp4", model_path=tmp_path / "run", input=str(film), factor=2, device="cpu")
+
+
+def test_sound_is_said_to_be_left_out(run, tmp_path, capsys):
+    silent, source = write_film(tmp_path / "silent.mp4", moving(4)), tmp_path / "loud.mp4"
+    with av.open(str(silent)) as film, av.open(str(source), "w") as container:
+        pictures, sound = container.add_stream_from_template(film.streams.video[0]), container.add_stream("aac", rate=44100)
+        for packet in film.demux(film.streams.video[0]):
+            if packet.size:
+                packet.stream = pictures
+                container.mux(packet)
+        beep = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        beep.sample_rate, beep.pts = 44100, 0
+        container.mux(sound.encode(beep))
+        container.mux(sound.encode())
+    assert Film(source).troubles == ["its sound is left out"] and Film(silent).troubles == []
+    generate_video(output_file=tmp_path / "out.mp4", model_path=run, input=str(source), factor=2, device="cpu")
+    assert capsys.readouterr().err.count("its sound is left out") == 1

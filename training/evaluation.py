@@ -65,7 +65,7 @@ class Evaluations:
         self._complete = False
         if self._folder is None or not self._config.eval_every:
             return
-        self._rows = [row for row in read_rows(self._path) if row["step"] <= step]
+        self._rows = sorted((row for row in read_rows(self._path) if row["step"] <= step), key=lambda row: row["step"])
         done = {row["step"] for row in self._rows}
         by_step = {checkpoint.order(path)[1]: path for path in checkpoint.listed(self._folder.checkpoints)}  # of two, that after a rollback
         self._queue = [by_step[at] for at in sorted(by_step) if self.due(at) and at <= step and at not in done]
@@ -193,7 +193,7 @@ class Evaluations:
             best = self._is_best(row)
             if best:
                 checkpoint.point(self._folder.checkpoints, "best", path.name)
-            self._rows.append(row)
+            self._rows = sorted([*self._rows, row], key=lambda row: row["step"])  # one that failed may come late
             write_text(self._path, "".join(json.dumps(row) + "\n" for row in self._rows))
             self._tell(row, best)
             self._tell_alarms([alarm for alarm in self.alarms if alarm["step"] == row["step"]])

@@ -33,15 +33,15 @@ def panels(sampler: Sampler, latents: Tensor, labels: Tensor | None = None, vide
     return torch.cat([streams[name] for name in PANELS], dim=-1)
 
 
-def load_image(path: str, height: int, width: int) -> Tensor:
-    """An image of any size as (1, 3, 1, height, width) in [-1, 1]: cut to the aspect ratio around its centre, then resized. UserError
-    if there is none."""
+def load_image(path: str, height: int, width: int, fit: str = "crop") -> Tensor:
+    """An image of any size as (1, 3, 1, height, width) in [-1, 1], as :func:`data.decode.fit_frame` brings it there. UserError if there
+    is none."""
     if not Path(path).is_file():
         raise UserError(f"--image {path}: there is no such file")
     picture = read_image(Path(path))
     if picture is None:
         raise UserError(f"--image {path}: cannot be read as an image; JPEG and PNG can")
-    frame = cv2.cvtColor(fit_frame(picture, height, width), cv2.COLOR_BGR2RGB)
+    frame = cv2.cvtColor(fit_frame(picture, height, width, fit), cv2.COLOR_BGR2RGB)
     return to_float(torch.from_numpy(frame)[None, None], torch.device("cpu"))
 
 

@@ -81,6 +81,13 @@ class RunFolder:
             write_text(path, "".join(line + "\n" for line, _ in lines))
 
 
+    def drop_samples(self, last_step: int) -> None:
+        """Those of steps after ``last_step``, which will be made again or are of weights that were gone back from."""
+        for path in self.samples.glob("step_*"):
+            if int(path.stem.removeprefix("step_")) > last_step:
+                path.unlink()
+
+
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data.cuts import with_cuts
 from data.decode import read_frames
+from data.ffmpeg import open_container
 from data.layouts import kind_of
 from data.probe import probe
 from training.restore import Sampler
@@ -39,7 +40,7 @@ class Film:
         health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, image_fps))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
-        self.fps, self.length, self.troubles = health.fps, health.frames, health.faults
+        self.fps, self.length, self.troubles = health.fps, health.frames, health.faults + ["its sound is left out"] * _has_sound(self.path)
         self._by_time = health.drift > _NOTICED / self.fps or abs(health.seconds - self.length / self.fps) > max(
             1.5 / self.fps, 0.02 * health.seconds) and health.seconds > 0
         if self._by_time:
@@ -55,6 +56,13 @@ class Film:
                 raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "
                                 f"those before are {size[1]}x{size[0]}; bring all to one size")
             yield frame
+
+
+def _has_sound(path: Path) -> bool:
+    if kind_of(path) != "video":
+        return False
+    with open_container(path) as container:
+        return bool(container.streams.audio)
 
 
 class Remaker:

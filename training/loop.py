@@ -235,6 +235,7 @@ class Loop:
 
     def _open_log(self) -> Log:
         self.folder.write_config(self.config)
+        self.folder.drop_samples(self.step)
         write_json(self.folder.path / "health.json", self.setup.dataset.report.as_dict())
         if not (self.folder.path / "reals.png").exists():
             shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)

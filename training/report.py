@@ -33,6 +33,7 @@ figure { display: inline-block; margin: 0 1rem 1rem 0; width: 31%; vertical-alig
 /* Small frames are enlarged without blurring: what the generator made is what is seen. */
 img, video { width: 100%; image-rendering: pixelated; } figure.small { width: 22%; } figure.wide { width: 100%; margin-right: 0; }
 figure.wide img { image-rendering: auto; } figcaption { color: #666; font-size: 13px; }
+@media (max-width: 640px) { figure, figure.small { width: 100%; } pre { columns: 1; } }
 .alarm { background: #fdecea; border-left: 4px solid #c0392b; padding: .4rem .8rem; margin: .4rem 0; }
 .good { background: #eaf6ec; border-left: 4px solid #2e8b57; padding: .4rem .8rem; }
 """
@@ -43,11 +44,12 @@ def write_report(run: Path, config: TrainConfig, setup: Setup, alarms: list[dict
     rows = read_rows(run / "metrics.jsonl")
     last = rows[-1] if rows else {"step": 0}
     title = f"{run.name}: {config.family}, {config.height}x{config.width}, step {last['step']} of {setup.steps}"
-    parts = [f"<h1>{html.escape(title)}</h1>", _alarms(alarms), "<h2>Samples</h2>", _newest(run), "<h2>Curves</h2>",
+    parts = [f"<h1>{html.escape(title)}</h1>", _alarms(alarms), "<h2>Samples</h2>", _newest(run, setup), "<h2>Curves</h2>",
              _picture(run / "losses.png", "", "wide"), _evaluations(run, config), "<h2>How the samples came about</h2>", _evolution(run),
              "<h2>Numbers</h2>", _numbers(last, setup), "<h2>Videos</h2>", _health(setup),
              "<h2>Settings</h2>", f"<pre>{html.escape(yaml.safe_dump(config.as_dict(), sort_keys=False))}</pre>"]
-    write_text(run / "report.html", f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+    write_text(run / "report.html", f"<!doctype html><html lang=en><meta charset=utf-8>"
+               f"<meta name=viewport content='width=device-width'><title>{html.escape(title)}</title>"
                f"<style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n")
 
 
@@ -63,11 +65,20 @@ def _by_step(run: Path, ending: str) -> list[Path]:
     return sorted((run / "samples").glob(f"step_*.{ending}"), key=lambda path: int(path.stem.removeprefix("step_")))
 
 
-def _newest(run: Path) -> str:
+def _shows(setup: Setup, still: bool = False) -> str:
+    """What samples are, as :func:`training.samples.write_samples` makes them."""
+    if not setup.task.latent_dim:
+        return "made of fixed real clips" + ", their first frames" * still
+    if setup.dataset.frames > 1:
+        return "clips of fixed latents" + ", their first frames" * still
+    return "fixed latents" if still else "a walk around each latent"
+
+
+def _newest(run: Path, setup: Setup) -> str:
     films, pictures = _by_step(run, "mp4"), _by_step(run, "png")
     film = f'<figure><video controls autoplay loop muted playsinline src="{_embed(films[-1], "video/mp4")}"></video>' \
-           f'<figcaption>{films[-1].stem}: a walk around each latent</figcaption></figure>' if films else ""
-    newest = _picture(pictures[-1], f"{pictures[-1].stem}: fixed latents") if pictures else ""
+           f'<figcaption>{films[-1].stem}: {_shows(setup)}</figcaption></figure>' if films else ""
+    newest = _picture(pictures[-1], f"{pictures[-1].stem}: {_shows(setup, still=True)}") if pictures else ""
     return film + newest + _picture(run / "reals.png", "real frames")
 
 

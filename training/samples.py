@@ -16,7 +16,7 @@ from training.task import Request, Task
 from utils import images
 from utils.files import atomic_file
 from utils.seeds import torch_generator
-from utils.video import write_video
+from utils.video import MAX_FPS, MIN_FPS, write_video
 
 FILM_FRAMES = 32
 
@@ -69,7 +69,7 @@ def write_samples(folder: Path, step: int, task: Task, nets: dict, fixed: Reques
     first = images.to_uint8(generate(task, nets, fixed))
     picture = images.grid(first[:, 0])
     images.save_png(folder / f"step_{step:06d}.png", picture)
-    write_video(folder / f"step_{step:06d}.mp4", _film(first, fixed, task, nets, seed), fps=max(1, round(fps)))
+    write_video(folder / f"step_{step:06d}.mp4", _film(first, fixed, task, nets, seed), fps=min(max(fps, MIN_FPS), MAX_FPS))
     return picture
 
 

@@ -26,6 +26,7 @@ MIN_FPS, MAX_FPS = 0.001, 1000
 # A GIF counts time in hundredths of a second, and browsers slow anything shorter than two of them down to ten.
 MAX_GIF_FPS = 50
 _MOST_H264 = 16384
+_MOST_GIF = 65535
 # The same frames must give the same bytes. x264's output depends on its number of threads, so that must not follow the
 # machine's number of cores; and its macroblock-tree rate control, with B-frames, varies from run to run (core 165).
 _X264 = {"preset": "medium", "threads": "4", "x264-params": "mbtree=0"}
@@ -220,6 +221,9 @@ class _Gif:
         self._drain()
 
     def _configure(self, width: int, height: int) -> None:
+        if max(width, height) > _MOST_GIF:
+            raise UserError(f"{width}x{height}: a GIF holds at most {_MOST_GIF} pixels a side; "
+                            "make fewer or smaller cells, or write a .png")
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "pal8"
         self._stream.codec_context.time_base = self._time_base
         graph = av.filter.Graph()

@@ -88,6 +88,6 @@ def test_the_data_argument(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.mp4")}
     VideoDataset("synthetic:num_videos=16,frames=12,seed=2", 33, 64, 8, cache_dir=tmp_path, quiet=True)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.mp4")} == before and len(before) == 16
-    for bad in ("synthetic:colour=3", "synthetic:num_videos=0", "synthetic:num_videos=many"):
+    for bad in ("synthetic:colour=3", "synthetic:num_videos=0", "synthetic:num_videos=many", "synthetic:seed=abc", "synthetic:seed"):
         with pytest.raises(UserError, match="is not understood"):
             VideoDataset(bad, 32, 32, 2, cache_dir=tmp_path)

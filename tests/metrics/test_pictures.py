@@ -1,5 +1,7 @@
 """Pictures hold what they are of, and nothing is cut off at their edges."""
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -127,3 +129,13 @@ def test_a_heat_map_survives_what_is_infinitely_far_from_chance():
     huge, large = (read(plots.controls(["blur"], ["x", "y"], np.array([[1.0, far]]), np.array([[False, True]]), neutral=0))
                    for far in (1e15, 1e4))
     assert np.array_equal(huge, large)
+
+
+@pytest.mark.parametrize("name", ["cash$5_$6", "price $5 and $6", "caf\udce9", "_hidden", "100%"])
+def test_any_name_may_stand_in_a_picture(name):
+    frame = np.zeros((16, 200, 3), np.uint8)
+    pictures.differences([(f"{name}, frame 0", frame, frame)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with_name, without = (plots.over_time({"psnr": {each: np.arange(5.0)}}, {"psnr": "dB"}) for each in (name, ""))
+    assert with_name != without

@@ -149,6 +149,7 @@ def test_rollback_goes_on_at_half_the_learning_rate(runner, tmp_path):
     runner.train("--out", straight, *OVERFLOW, "--lr", "2000", "--steps", 12)
     run = runner.train("--out", out, *OVERFLOW, "--lr", "4000", "--steps", 12, "--on_alarm", "rollback")
     assert raised(out, run, "non-finite")["step"] == 1
+    assert sorted(path.name for path in (out / "samples").iterdir()) == ["step_000012.mp4", "step_000012.png"]
     assert "back to step 0 with 0.5 times the learning rate (1 of 3)" in run.stderr
     ours, theirs = outcome(out), outcome(straight)
     assert ours["rows"] == theirs["rows"]

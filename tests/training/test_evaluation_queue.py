@@ -253,3 +253,15 @@ def test_a_run_that_ends_worse_says_so_when_it_is_complete(run, capfd):
     assert [(alarm["kind"], alarm["step"], alarm["since"]) for alarm in evaluations.alarms] == [("ends worse", 30, 20)]
     assert "ALARM ends worse: swd is 1.3 at its last evaluation, and was 1 at step 20; " in capfd.readouterr().err and evaluations.news
     assert run.begin(30, keep=9).alarms == []  # more steps were asked for: it is not the end
+
+
+def test_an_evaluation_that_comes_late_takes_its_place(run):
+    """Of a step that failed at first, or became due when --eval_every changed."""
+    evaluations = run.begin(0, keep=9)
+    for step in (10, 20, 30):
+        run.save(evaluations, step, **({"fail": "no memory"} if step == 20 else {"values": {"swd": step}}))
+        end(evaluations)
+    assert [row["step"] for row in run.rows()] == [10, 30]
+    (run.checkpoints / "step_000020" / "order.json").write_text('{"values": {"swd": 20}}')
+    end(run.begin(30, keep=9))
+    assert [row["step"] for row in run.rows()] == [10, 20, 30]

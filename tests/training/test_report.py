@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -66,6 +67,15 @@ def test_the_page_tells_numbers_settings_and_videos(run):
     for line in (run / "config.yaml").read_text().splitlines():
         assert line in page.text
     assert "horizontal_disc" in page.text
+    assert "a walk around each latent" in page.text
+
+
+@pytest.mark.parametrize("latent_dim, frames, film, still", [
+    (0, 5, "made of fixed real clips", "made of fixed real clips, their first frames"),
+    (9, 5, "clips of fixed latents", "clips of fixed latents, their first frames"), (9, 1, "a walk around each latent", "fixed latents")])
+def test_captions_say_what_is_shown(latent_dim, frames, film, still):
+    setup = SimpleNamespace(task=SimpleNamespace(latent_dim=latent_dim), dataset=SimpleNamespace(frames=frames))
+    assert (report._shows(setup), report._shows(setup, still=True)) == (film, still)
 
 
 def test_words_of_the_user_do_not_become_markup(runner, tmp_path):

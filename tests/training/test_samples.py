@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from tests.data.films import moving, write_film
+from training.folder import RunFolder
 from training.samples import fixed_request, generate, latents, plot_losses, real_clips, write_samples
 from training.task import Request
 
@@ -91,11 +93,12 @@ def _frames(path) -> int:
 @pytest.mark.parametrize("frames", [1, 5])
 def test_samples_are_a_picture_and_a_film(tmp_path, frames):
     task = Toy(frames)
-    picture = write_samples(tmp_path, 500, task, task.nets, Request(latents(4, 4, 1)), seed=1, fps=25.0)
+    picture = write_samples(tmp_path, 500, task, task.nets, Request(latents(4, 4, 1)), seed=1, fps=12.5)
+    assert cv2.VideoCapture(str(tmp_path / "step_000500.mp4")).get(cv2.CAP_PROP_FPS) == 12.5
     stored = cv2.cvtColor(cv2.imread(str(tmp_path / "step_000500.png")), cv2.COLOR_BGR2RGB)
     assert np.array_equal(stored, picture)
     assert _frames(tmp_path / "step_000500.mp4") == (32 if frames == 1 else 5)
-    again = write_samples(tmp_path, 501, task, task.nets, Request(latents(4, 4, 1)), seed=1, fps=25.0)
+    again = write_samples(tmp_path, 501, task, task.nets, Request(latents(4, 4, 1)), seed=1, fps=12.5)
     assert np.array_equal(picture, again)  # the latents stay the same all the way
     assert (tmp_path / "step_000500.mp4").read_bytes() == (tmp_path / "step_000501.mp4").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {f"step_00050{i}.{kind}" for i in (0, 1) for kind in ("png", "mp4")}
@@ -126,3 +129,12 @@ def test_curves_of_a_run_that_broke(tmp_path, rows):
     write_rows(tmp_path, rows)
     plot_losses(tmp_path / "losses.png")
     assert (tmp_path / "losses.png").exists() == any(row["d/loss"] == 1.0 for row in rows)
+
+
+def test_samples_of_steps_to_come_leave(tmp_path):
+    folder = RunFolder(TrainConfig(out=str(tmp_path / "run")))
+    folder.samples.mkdir(parents=True)
+    for step in (900, 1000, 1000001):
+        (folder.samples / f"step_{step:06d}.png").touch()
+    folder.drop_samples(1000)
+    assert sorted(path.name for path in folder.samples.iterdir()) == ["step_000900.png", "step_001000.png"]

@@ -178,6 +178,12 @@ def test_gif_keeps_count_size_and_mean_rate(tmp_path):
     assert np.abs(ffmpeg_frames(tmp_path / "film.gif", 33, 47).astype(int) - frames).mean() < 10
 
 
+def test_a_gif_has_its_limit_too(tmp_path):
+    with pytest.raises(UserError, match="a GIF holds at most 65535 pixels a side"), VideoWriter(tmp_path / "wide.gif", 24) as writer:
+        writer.write(np.zeros((2, 65536, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def test_png_is_lossless_a_file_or_a_folder(tmp_path):
     frames = list(moving(3, 5, 7))
     with VideoWriter(tmp_path / "one.png", 24) as writer:
