@@ -161,6 +161,8 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
     wanted = []
     for split in splits:
         path = lists / f"{split}list0{number}.txt"
+        if not path.is_file() and wanted:  # all that there is of both
+            continue
         if not path.is_file():
             raise UserError(f"--split_list {number}: {path} does not exist; the lists here are "
                             f"{', '.join(sorted(file.name for file in lists.glob('*list0*.txt')))}")
@@ -170,20 +172,21 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
     classes = _class_names(index) if index.is_file() else sorted({entry.split("/")[0] for entry in wanted})
     label = {name: position for position, name in enumerate(classes)}
     # The archive unpacks to UCF-101/Class/v_*.avi; some copies drop the outer folder, others the class folders.
-    on_disk = {name: folder / name for folder, names in _walk(root) for name in sorted(names) if _ending(name) in VIDEO_ENDINGS}
+    on_disk = {name: folder / name for folder, names in sorted(_walk(root)) for name in sorted(names) if _ending(name) in VIDEO_ENDINGS}
+    of = path.name if len(splits) == 1 else f"the lists number {number}"
     sources, missing = [], []
     for entry in wanted:
         name = entry.split("/")[0]
         file = on_disk.get(entry.split("/")[-1])
         if name not in label:
-            raise UserError(f"{path}: class {name!r} is not in {index}")
+            raise UserError(f"{lists}: class {name!r} of {of} is not in {index.name}")
         if file is None:
             missing.append(entry)
         else:
             sources.append(Source(file, "video", entry, label[name]))
     if not sources:
-        raise UserError(f"{path}: none of its {len(wanted)} videos lies under {root} (the first is {wanted[0] if wanted else 'none'})")
-    notes = [f"{len(missing)} of {len(wanted)} videos of {path.name} are not on disk (the first is {missing[0]})"] if missing else []
+        raise UserError(f"{lists}: none of the {len(wanted)} videos of {of} lies under {root} (the first is {wanted[0] if wanted else 'none'})")
+    notes = [f"{len(missing)} of {len(wanted)} videos of {of} are not on disk (the first is {missing[0]})"] if missing else []
     return Layout(root, sources, classes, notes)
 
 

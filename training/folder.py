@@ -84,7 +84,8 @@ class RunFolder:
     def drop_samples(self, last_step: int) -> None:
         """Those of steps after ``last_step``, which will be made again or are of weights that were gone back from."""
         for path in self.samples.glob("step_*"):
-            if int(path.stem.removeprefix("step_")) > last_step:
+            step = path.stem.removeprefix("step_")
+            if step.isdecimal() and int(step) > last_step:
                 path.unlink()
 
 

@@ -62,7 +62,9 @@ def _alarms(alarms: list[dict]) -> str:
 
 def _by_step(run: Path, ending: str) -> list[Path]:
     """Samples in order: beyond a million steps that of their names is another."""
-    return sorted((run / "samples").glob(f"step_*.{ending}"), key=lambda path: int(path.stem.removeprefix("step_")))
+    number = lambda path: path.stem.removeprefix("step_")
+    found = [path for path in (run / "samples").glob(f"step_*.{ending}") if number(path).isdecimal()]
+    return sorted(found, key=lambda path: int(number(path)))
 
 
 def _shows(setup: Setup, still: bool = False) -> str:

@@ -75,7 +75,10 @@ def test_ucf101_split_lists(tmp_path, where):
     every = find_sources(tmp_path, "all")
     assert [(source.path.name, source.label) for source in every.sources] == [
         ("v_Archery_g01_c01.avi", 0), ("v_Zumba_g01_c01.avi", 1), ("v_Archery_g02_c01.avi", 0)]
-    assert every.classes == ["Archery", "Zumba"] and "1 of 4 videos" in every.notes[0]
+    assert every.classes == ["Archery", "Zumba"] and "1 of 4 videos of the lists number 1" in every.notes[0]
+    (tmp_path / where / "testlist01.txt").rename(tmp_path / "aside.txt")
+    assert len(find_sources(tmp_path, "all").sources) == 2
+    (tmp_path / "aside.txt").rename(tmp_path / where / "testlist01.txt")
     with pytest.raises(UserError, match="testlist03.txt does not exist"):
         find_sources(tmp_path, "test", 3)
 

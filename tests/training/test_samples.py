@@ -136,5 +136,6 @@ def test_samples_of_steps_to_come_leave(tmp_path):
     folder.samples.mkdir(parents=True)
     for step in (900, 1000, 1000001):
         (folder.samples / f"step_{step:06d}.png").touch()
+    (folder.samples / "step_best.png").touch()  # somebody's own
     folder.drop_samples(1000)
-    assert sorted(path.name for path in folder.samples.iterdir()) == ["step_000900.png", "step_001000.png"]
+    assert sorted(path.name for path in folder.samples.iterdir()) == ["step_000900.png", "step_001000.png", "step_best.png"]
