@@ -161,9 +161,9 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
     wanted = []
     for split in splits:
         path = lists / f"{split}list0{number}.txt"
-        if not path.is_file() and wanted:  # all that there is of both
-            continue
         if not path.is_file():
+            if wanted:  # all that there is of both
+                continue
             raise UserError(f"--split_list {number}: {path} does not exist; the lists here are "
                             f"{', '.join(sorted(file.name for file in lists.glob('*list0*.txt')))}")
         wanted += [line.rsplit(".avi", 1)[0] + ".avi" if ".avi" in line else line.split()[0]
@@ -172,7 +172,8 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
     classes = _class_names(index) if index.is_file() else sorted({entry.split("/")[0] for entry in wanted})
     label = {name: position for position, name in enumerate(classes)}
     # The archive unpacks to UCF-101/Class/v_*.avi; some copies drop the outer folder, others the class folders.
-    on_disk = {name: folder / name for folder, names in sorted(_walk(root)) for name in sorted(names) if _ending(name) in VIDEO_ENDINGS}
+    on_disk = {name: folder / name for folder, names in sorted(_walk(root)) for name in sorted(names)
+               if _ending(name) in VIDEO_ENDINGS}
     of = path.name if len(splits) == 1 else f"the lists number {number}"
     sources, missing = [], []
     for entry in wanted:

@@ -1,5 +1,6 @@
 """What evaluate.py can be asked, and what it refuses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from math import inf
 from typing import Literal
@@ -143,3 +144,10 @@ class EvaluateConfig:
 def given(config: EvaluateConfig, *names: str) -> dict:
     """Those of the settings that are not None."""
     return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+
+
+def once(config: EvaluateConfig, names: Iterable[str]) -> list[str]:
+    """A remark on metrics of pairs where settings were given that only metrics of crowds use."""
+    if config.draws == 1 and not config.one_per_video:
+        return []
+    return [f"{', '.join(names)}: measured once; --draws and --one_per_video are for metrics of crowds"]

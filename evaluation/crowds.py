@@ -10,7 +10,7 @@ from evaluation.config import EvaluateConfig
 from evaluation.measured import Measured
 from evaluation.sources import resize, stabilized
 from metrics import plots, report
-from metrics.of_features import AT_INFINITY, frechet
+from metrics.of_features import AT_INFINITY
 from metrics.protocol import Protocol, Result
 from metrics.registry import Metric
 from metrics.sets import Crowd, How, compare_sets, key_of
@@ -63,7 +63,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
                      "off")
     for name, metric in metrics.items():
         rows = found.collected["fake"][key_of(metric)].rows
-        if metric.collects == "features" and metric.function is not frechet and rows < found.clips:
+        if metric.of_kept_features and rows < found.clips:
             notes.append(f"{name}: of {rows} of the {found.clips} clips, a random choice; --max_features_kept takes more")
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)

@@ -8,7 +8,7 @@ import numpy as np
 from data.decode import fit_frame, read_frames
 from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, Source, find_sources
 from data.synthetic import is_synthetic
-from evaluation.config import EvaluateConfig
+from evaluation.config import EvaluateConfig, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, extracted, flags_of_evaluate, frames_needed, frames_of, rates, read_clips, resize
@@ -66,8 +66,7 @@ def measure_pairs(config: EvaluateConfig, metrics: dict[str, Metric]) -> Measure
         for frame in frames_of(path, config.frame_skip or 1, config.fps):
             yield fit_frame(frame, config.height, config.width, config.fit or "crop") if config.height else frame
 
-    if config.draws > 1 or config.one_per_video:
-        notes.append(f"{', '.join(metrics)}: all pairs, once; --draws and --one_per_video are for metrics of crowds")
+    notes += once(config, metrics)
     with Progress(len(found), "evaluate", "pair") as progress:
         compared = compare_pairs(found, metrics, read, shortest=config.shortest, batch_size=config.batch_size,
                                  on_pair=progress.update)

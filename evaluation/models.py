@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from data.dataset import VideoDataset
-from evaluation.config import EvaluateConfig, given
+from evaluation.config import EvaluateConfig, given, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
 from evaluation.sources import check_clips, crowd, extracted, rates, read_clips, resize, stabilized
@@ -116,8 +116,7 @@ def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], rea
     shared = {key: settings[key] for key in ("split", "frame_skip", "fps", "height", "width")}
     shared |= {"fake": name, "resize": resize(settings["fit"]), "precision": precision}
     results, notes = found.results(metrics, shared, stabilized(settings))
-    if config.draws > 1 or config.one_per_video:
-        notes.append(f"{', '.join(metrics)}: once, of any clips; --draws and --one_per_video are for metrics of crowds")
+    notes += once(config, metrics)
     picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
     return Measured(results, {"predictions.png": picture}, notes)
 

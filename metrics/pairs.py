@@ -79,10 +79,10 @@ def compare_pairs(pairs: list[Pair], metrics: dict[str, Metric], read: Reader, *
                 break
             _same_size(pair, real[:common], fake[:common], metrics)
             result.sizes.add(real[0].shape[:2])
-            digest.update(np.stack(real[:common]).data)
             some = max(1, _PIXELS // (real[0].shape[0] * real[0].shape[1]))
             for start in range(0, common, some):
                 reference, frames = (torch.from_numpy(np.stack(side[start:min(common, start + some)])) for side in (real, fake))
+                digest.update(reference.numpy().data)
                 for name, metric in metrics.items():
                     values[name].append(metric.function(frames, reference, data_range=255))
             result.frames += [(pair, count + index) for index in range(common)]

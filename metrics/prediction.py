@@ -43,7 +43,8 @@ class Predictions:
             protocol = Protocol(
                 metric=name, definition=metric.definition, libraries=report.libraries(), weights=metric.weights, real=self.real,
                 real_content=self.content, real_clips=self.clips, fake_clips=self.clips, floor_clips=None,
-                clip_frames=self.clips * (self.clip_frames - 1), frames_per_clip=None, values="uint8 RGB, data range 255", seed=self.seed, settings=settings, **shared)
+                clip_frames=self.clips * (self.clip_frames - 1), frames_per_clip=None, values="uint8 RGB, data range 255", seed=self.seed,
+                settings=settings, **shared)
             results.append(Result(name, self.scores[name], None, metric.unit, metric.better, protocol, self.intervals[name]))
         return results, [f"{name}: {score.note}" for name, score in self.scores.items() if score.note]
 

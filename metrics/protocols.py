@@ -9,7 +9,6 @@ torch-fidelity's resize.
 
 import re
 
-from metrics.of_features import frechet
 from metrics.registry import choose
 from utils.errors import UserError
 
@@ -35,6 +34,6 @@ def named_protocol(name: str) -> dict:
     fixed = {"metrics": metric.name, "num_samples": count * (1000 if match["thousands"] else 1), "frame_skip": int(match["skip"] or 1),
              "frames_per_clip": 1, "one_per_video": metric.looks_at == "clips" and metric.kind == "sets", "split": "train",
              "seed": 0, "fit": "crop", "network_resize": "tf1"}
-    if metric.collects == "features" and metric.function is not frechet:  # which counts all, whatever is kept
+    if metric.of_kept_features:
         fixed["max_features_kept"] = max(KEPT, fixed["num_samples"])
     return fixed | ({"clip_frames": frames} if clips else {})

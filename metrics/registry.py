@@ -51,6 +51,11 @@ class Metric:
         """The network and what it is shown: equal where metrics can share it."""
         return (self.network, self.looks_at) if self.network else None
 
+    @property
+    def of_kept_features(self) -> bool:
+        """Whether the value is of the clips alone whose features are kept; a Frechet distance counts all."""
+        return self.collects == "features" and self.function is not of_features.frechet
+
 
 COLLECTORS = {"patches": swd.Patches, "motion_patches": swd.MotionPatches, "features": Features,
               "warping": warping.WarpingErrors, "thumbnails": Diversity, "profiles": Profiles}

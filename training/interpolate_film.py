@@ -41,8 +41,8 @@ class Film:
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults + ["its sound is left out"] * _has_sound(self.path)
-        self._by_time = health.drift > _NOTICED / self.fps or abs(health.seconds - self.length / self.fps) > max(
-            1.5 / self.fps, 0.02 * health.seconds) and health.seconds > 0
+        longer = abs(health.seconds - self.length / self.fps) if health.seconds else 0.0
+        self._by_time = health.drift > _NOTICED / self.fps or longer > max(1.5 / self.fps, 0.02 * health.seconds)
         if self._by_time:
             self.length = round((health.seconds - 1 / self.fps) * health.pace) + 1
             self.fps = health.pace  # at a slower rate frames would be left out

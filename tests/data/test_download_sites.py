@@ -121,7 +121,6 @@ class TestYtDlp:
         ended = on_a_small_disk([site.put("/watch", film), *HASTE, "--out", tmp_path / "videos"], 2000)
         assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "disk is full" in ended.stderr
 
-
     def test_what_the_limits_exclude_does_not_end_a_playlist(self, site, film, get, tmp_path):
         long = write_film(tmp_path / "long.mp4", moving(80), faststart=True).read_bytes()
         names = [f"{number}.mp4" for number in range(12)]

@@ -3,7 +3,7 @@
 import pytest
 
 import evaluate
-from evaluation.config import EvaluateConfig
+from evaluation.config import EvaluateConfig, once
 from utils.errors import UserError
 
 
@@ -39,3 +39,9 @@ def test_reports_are_not_written_where_they_would_be_measured(tmp_path):
         with pytest.raises(UserError, match=f"--output .*report: lies in --{name}"):
             evaluate.main(["--real", f"{tmp_path}/real", "--fake", f"{tmp_path}/fake", "--output", f"{tmp_path}/{name}/deep/report"])
     assert not list(tmp_path.glob("*/*"))
+
+
+def test_what_pairs_have_no_use_for_is_told():
+    told = lambda **flags: once(EvaluateConfig(real="a", fake="b", **flags), ["psnr", "ssim"])
+    assert told() == [] and told(draws=2) == told(one_per_video=True) == [
+        "psnr, ssim: measured once; --draws and --one_per_video are for metrics of crowds"]

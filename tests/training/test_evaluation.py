@@ -190,7 +190,8 @@ def test_one_of_two_processes_evaluates_and_the_other_does_not_wait(runner, tmp_
     (["--metrics", ","], "--metrics ,: "),
     (["--metrics", "fid,swd"], "--metrics fid,swd: fid tells which checkpoint is best, and cannot be computed: no weights for")])
 def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
-    refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2, VIDGAN_WEIGHTS_DIR=str(tmp_path / "none"))
+    refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2,
+                           VIDGAN_WEIGHTS_DIR=str(tmp_path / "none"))
     assert refused.stderr.count("\n") == 1 and words in refused.stderr
     assert not (tmp_path / "run").exists()
 
