@@ -10,6 +10,7 @@ import pytest
 
 import evaluate
 from evaluation.own_network import own_network
+from tests.ports import free_port
 from tests.test_evaluate import ROOT, folders, run, scene, values_of  # noqa: F401  fixtures
 from utils.errors import UserError
 from utils.video import write_video
@@ -113,7 +114,7 @@ def test_two_processes_find_what_one_finds(run, folders, tmp_path):
                  "--device", "cpu", "--cache_dir", str(tmp_path / "cache")]
     for name, source in (("folders", ["--real", f"{folders}/real", "--fake", f"{folders}/fake"]), ("model", ["--checkpoint", str(run)])):
         found = []
-        for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29731"]):
+        for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]):
             output = tmp_path / f"{name}{len(launcher)}"
             done = subprocess.run([sys.executable, *launcher, "evaluate.py", *source, *arguments, "--output", str(output)], cwd=ROOT,
                                   capture_output=True, text=True)
@@ -145,7 +146,7 @@ def stopped():
 evaluate.report.write, distributed.stop = slowly, stopped
 evaluate.main(sys.argv[1:])
 """)
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29733",
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port()),
                            tmp_path / "slow.py", "--real", f"{folders}/real", "--fake", f"{folders}/fake", "--metrics", "swd",
                            "--num_samples", "8", "--resamples", "0", "--cache_dir", tmp_path / "cache", "--output", tmp_path / "report"],
                           capture_output=True, text=True)

@@ -66,6 +66,26 @@ def test_a_whole_part_needs_no_second_visit(site, film, get, monkeypatch):
     assert len(site.asked) == 1
 
 
+def test_another_range_than_the_one_asked_for_is_not_joined(site, film, get, tmp_path):
+    lies = {"Content-Range": f"bytes 0-{len(film) - 1}/{len(film)}"}
+    get(site.put("/a.mp4", film, cuts=[1000], headers=lies))
+    assert files(tmp_path) == {"a.mp4": film} and site.ranges("/a.mp4") == [None, "bytes=1000-", None]
+
+
+def test_a_transfer_that_gets_on_is_not_given_up(site, film, get, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.fetch._PROGRESS", 900)
+    get(site.put("/far.mp4", film, cuts=[1000] * 4), "--retries", 1)
+    assert files(tmp_path) == {"far.mp4": film}
+
+
+def test_visits_are_as_far_apart_as_asked(site, film, get, monkeypatch):
+    waits = []
+    monkeypatch.setattr("tests.data.downloads.HASTE", ["--sleep", 50, "--backoff", 0.01, "--timeout", 2])
+    monkeypatch.setattr("data.collect.time", types.SimpleNamespace(sleep=waits.append, monotonic=time.monotonic))
+    get(site.put("/a.mp4", film), site.put("/b.mp4", film))
+    assert waits[0] == 0 and 40 < waits[1] <= 50
+
+
 BAD = {
     "404": (dict(status=404), "HTTP 404"), "403": (dict(status=403), "HTTP 403"),
     "always 503": (dict(status=503), "HTTP 503 .* tried 3 times"),

@@ -100,3 +100,9 @@ def test_cookies_with_spaces_for_tabs_are_one_line(tmp_path, recwarn):
 def test_a_mistake_on_the_command_line():
     ended = subprocess.run([sys.executable, "-m", "data.download"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and ended.stderr.startswith("error: no URL given") and ended.stderr.count("\n") == 1
+
+
+def test_a_file_on_disk_has_its_limit(film, get, tmp_path):
+    (tmp_path / "big.mp4").write_bytes(film)
+    with pytest.raises(UserError, match="too large"):
+        get((tmp_path / "big.mp4").as_uri(), "--max_size", "1kB")

@@ -14,6 +14,10 @@ from data.cache import FrameCache, cache_folder
 from data.cuts import find_cuts, thumbnail
 from data.dataset import VideoDataset, nearest_skip
 from data.decode import fit_frame, read_frames
+from data.extract import Extraction, extract_all
+from data.health import Health
+from data.layouts import Source
+from data.pool import WorkerPool
 from tests.conftest import ROOT
 from tests.data.films import moving, numbered, numbers, texture, write_film
 from utils.errors import UserError
@@ -198,3 +202,14 @@ def test_long_films_reach_the_disk_on_the_way(tmp_path, monkeypatch):
     frame = 48 * 64 * 3
     assert synced[:4] == [128 + frame * count for count in (1, 2, 3, 4)]
     assert numbers(cache.open("key")) == [0, 1, 2, 3]
+
+
+def test_what_must_not_be_used_is_part_of_the_key(tmp_path):
+    path, counts = write_film(tmp_path / "a.mp4", numbered(20)), []
+    with WorkerPool(1, context="fork") as pool:
+        for bad in ([], [(0.19, 0.41)]):  # six frames, from the sixth
+            health = Health("a.mp4", frames=20, bad=bad, content="x")
+            _, entries_ = extract_all(FrameCache(cache_folder(tmp_path / "c")), [Source(path, "video", "a.mp4")], [health],
+                                      Extraction(32, 32), pool, quiet=True)
+            counts.append(entries_[0]["frames"])
+    assert counts == [20, 14]

@@ -150,3 +150,15 @@ def test_an_index_of_classes_that_cannot_be_read_is_one_line(tmp_path, line):
     (tmp_path / "classInd.txt").write_text(f"{line}\n2 Zumba\n")
     with pytest.raises(UserError, match=f"classInd.txt: '{line}' is not a number and the name of a class"):
         find_sources(tmp_path)
+
+
+def test_classes_are_numbered_as_the_index_numbers_them(tmp_path):
+    """Neither by name nor by the number as text."""
+    names = ["Zumba", *(f"Class{number:02d}" for number in range(2, 12))]
+    for name in names:
+        touch(tmp_path / name / f"v_{name}_g01_c01.avi")
+    index = sorted(enumerate(names, 1), key=lambda row: str(row[0]))  # 1 10 11 2 ...
+    (tmp_path / "classInd.txt").write_text("".join(f"{number} {name}\n" for number, name in index))
+    (tmp_path / "trainlist01.txt").write_text("".join(f"{name}/v_{name}_g01_c01.avi {number}\n" for number, name in index))
+    layout = find_sources(tmp_path)
+    assert layout.classes == names and all(names[source.label] == source.name.split("/")[0] for source in layout.sources)

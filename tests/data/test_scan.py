@@ -186,3 +186,11 @@ def test_too_many_broken_stop_with_one_line(tmp_path):
         VideoDataset(tmp_path, 32, 32, 4, quiet=True)
     assert "\n" not in str(caught.value)
     assert len(VideoDataset(tmp_path, 32, 32, 4, max_broken=0.7, quiet=True)) == 17
+
+
+def test_an_avi_cut_short_is_told_by_its_length(tmp_path):
+    data = write_film(tmp_path / "whole.avi", moving(50), codec="mpeg4", options={}).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[:len(data) * 9 // 10])
+    report = report_of(tmp_path, quick=True)
+    assert report["whole.avi"].status == "ok" and report["cut.avi"].status == "damaged"
+    assert any("bytes are there" in fault for fault in report["cut.avi"].faults)

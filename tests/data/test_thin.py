@@ -129,6 +129,7 @@ def test_ways_to_encode(tmp_path, options):
     path = write_film(tmp_path / "film.mp4", moving(60),
                       options={**B_FRAMES, **{name: value for name, value in options.items() if name != "open-gop"},
                                **({"x264-params": params} if params else {})})
+    assert (thin_stream(path, 3, None, 1) is not None) == ("flags" not in options)  # all but interlaced
     assert agrees(path, frame_skip=3) and agrees(path, fps=7.5)
 
 

@@ -80,6 +80,13 @@ def test_rates_that_differ_are_told(measured):
     assert told.startswith("real clips have 12 frames a second, generated ones 24")
 
 
+def test_every_draw_asks_the_model_for_clips_of_its_own(measured, monkeypatch):
+    starts = []
+    monkeypatch.setattr(Painter, "latents", lambda self, num, seed, start=0: starts.append(start) or torch.full((num, 1), float(start)))
+    measured("--metrics", "diversity", "--draws", "2", classes=GREYS)
+    assert set(starts) == set(range(90))
+
+
 def test_classes_are_asked_for_as_often_as_real_clips_show_them():
     sampler = SimpleNamespace(classes=["dog", "cat", "hen"], num_classes=3)
     of = lambda labels, classes: SimpleNamespace(classes=classes, labels=lambda: torch.tensor(labels))

@@ -28,6 +28,12 @@ def test_95_percent_intervals_of_a_mean_hold_the_truth():
     assert 0.9 <= coverage(interval, 3) <= 0.99
 
 
+def test_an_interval_is_student_s_around_the_estimate():
+    values = iter([1.0, 2.0, 3.0, 10.0])  # three resamples, of standard deviation 1, then the estimate
+    found = bootstrap(lambda rows: next(values), [5], resamples=3)
+    assert (found.low, found.high) == pytest.approx((10 - 4.302653, 10 + 4.302653), abs=1e-5)  # t(0.975; 2)
+
+
 def test_95_percent_intervals_of_a_frechet_distance_hold_the_truth():
     def interval(seed, generator):
         x, y = torch.from_numpy(generator.normal(0, 1, 150)), torch.from_numpy(generator.normal(2, 1.5, 100))

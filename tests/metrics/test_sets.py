@@ -154,6 +154,11 @@ def test_a_share_of_none_has_no_interval_of_no_width():
     assert found.scores["precision"].value == 0 and found.intervals["precision"] is None
 
 
+def test_the_floor_of_one_crowd_is_the_value_of_the_real_one():
+    found = compare_sets(choose("is"), crowd(), crowd(300), How(64), NETWORKS)  # the generated ones are all white
+    assert found.scores["is"].value == pytest.approx(1) and found.floors["is"].value > 1.1
+
+
 def test_the_inception_score_of_clips_has_no_splits():
     clips = Network("means", "means 1", "clips", 1, lambda clips: MEANS.function(clips[:, 0]))
     scores = {name: compare_sets(choose(name), crowd(), crowd(30), How(64), {choose(name)[name].needs: network}).scores[name]

@@ -180,3 +180,9 @@ def test_clips_that_are_occluded_everywhere_are_left_out_and_counted():
     nothing = WarpingErrors()
     nothing.add({"warping_error": math.nan * ones, "motion": ones, "change": ones})
     assert nothing.score().value is None
+
+
+def test_a_resample_is_the_mean_error_of_the_clips_drawn():
+    errors, ones = WarpingErrors(), torch.ones(3, dtype=torch.float64)
+    errors.add({"warping_error": torch.tensor([math.nan, 0.5, 0.1], dtype=torch.float64), "motion": ones, "change": ones})
+    assert errors.resampled(torch.tensor([1, 1, 2, 0])) == pytest.approx(1.1 / 3) and math.isnan(errors.resampled(torch.tensor([0, 0])))

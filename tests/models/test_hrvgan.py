@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data.synthetic import make_synthetic
 from generate import GenerateConfig, film_frames
 from models.hrvgan import DownBlock, build
-from models.hrvgan_parts import HRVGANConfig, Paint, UpBlock, check_frames
+from models.hrvgan_parts import HRVGANConfig, Modulation, Paint, UpBlock, check_frames, initialise
 from models.shape import ClipShape
 from tests.training.runner import Runner, newest, rows
 from training.restore import load_sampler
@@ -289,3 +289,13 @@ def test_trains_on_every_layout(runner, tmp_path, layout):
     assert sampler.takes_labels == bool(classes)
     config = GenerateConfig(num_frames=5, grid="1x2", label=classes[-1] if classes else None).check()
     assert [frame.shape for frame in film_frames(sampler, config, 24)] == [(16, 32, 3)] * 5
+
+
+def test_a_modulation_scales_about_one_and_begins_weak():
+    torch.manual_seed(0)
+    layer, x, condition = Modulation("group", 64, 100), torch.randn(2, 64, 3, 4, 4), torch.randn(2, 100)
+    initialise(layer)
+    assert layer.linear.weight.std().item() == pytest.approx(0.05, rel=0.05) and not layer.linear.bias.any()
+    scale, shift = (condition @ layer.linear.weight.T).view(2, 2, 64, 1, 1, 1).unbind(1)
+    expected = F.leaky_relu(F.group_norm(x, 4) * (1 + scale) + shift, 0.2)
+    torch.testing.assert_close(layer(x, condition), expected, rtol=1e-4, atol=1e-5)

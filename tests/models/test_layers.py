@@ -8,6 +8,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, PooledConv3d, SamePad
+from tests.ports import free_port
 from utils.errors import UserError
 
 
@@ -73,8 +74,8 @@ def _one_of_two(rank: int, port: int, folder: str) -> None:
         torch.distributed.destroy_process_group()
 
 
-def test_batch_norm_over_two_processes_is_that_of_the_whole_batch(tmp_path, free_port):
-    multiprocessing.spawn(_one_of_two, (free_port, str(tmp_path)), nprocs=2)
+def test_batch_norm_over_two_processes_is_that_of_the_whole_batch(tmp_path):
+    multiprocessing.spawn(_one_of_two, (free_port(), str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     whole, _ = pair()
     y, x_grad, weight_grad, bias_grad = outputs_and_gradients(whole, *_batch())

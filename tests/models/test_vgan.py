@@ -33,6 +33,15 @@ def source_of(family: str, shape: ClipShape, number: int = 2) -> torch.Tensor:
             else torch.rand(number, 3, shape.height, shape.width, generator=draw) * 1.8 - 0.9)
 
 
+
+@pytest.mark.parametrize("family", BUILDS)
+def test_time_doubles_last_and_is_halved_first(family):
+    nets = nets_of(family, ClipShape(4, 32, 32), depth=3, time_depth=1, g_upsample="linear")
+    ups = [layer.scale_factor for layer in nets["generator"].parts.moving if isinstance(layer, torch.nn.Upsample)]
+    downs = [layer.stride for layer in nets["discriminator"].layers if isinstance(layer, torch.nn.Conv3d)]
+    assert ups == [(1, 2, 2), (1, 2, 2), (2, 2, 2)] and downs[:3] == [(2, 2, 2), (1, 2, 2), (1, 2, 2)]
+
+
 def parameters(net: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 

@@ -1,7 +1,6 @@
 """Several processes train as one: the same losses, the same batches and latents in shares, one that writes."""
 
 import os
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from configs.schema import TrainConfig
+from tests.ports import free_port
 from tests.training.runner import ROOT, TINY, newest, outcome, rows, steps_done
 from training.step import run_phase
 from training.task import Phase
@@ -31,12 +31,6 @@ SETTINGS = {
     "parts, repeats": ["--accumulate", "2", "--d_repeats", "2", "--model.d_norm", "spectral", "--model.g_norm", "none",
                        "--model.d_minibatch_std", "false", "--clip_grad", "1"],
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start_two(runner, *arguments, others=()):

@@ -120,6 +120,57 @@ def test_a_critic_with_gradient_penalty():
     assert "accuracy" not in losses  # a critic's zero means nothing
 
 
+class Energy(torch.nn.Module):
+    """A discriminator whose slope is the clip itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, video):
+        return self.scale * video.square().flatten(1).sum(1) / 2
+
+
+def test_penalties_are_taken_where_their_papers_say():
+    """r1 at real clips, r2 at generated ones (Mescheder et al. 2018), gp at points between (Gulrajani et al. 2017)."""
+    batch, squares = a_batch(), lambda clips: clips.square().flatten(1).sum(1)
+
+    def found(**settings):
+        config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(), share_fakes=False, **settings)
+        return GANTask(config, DataInfo(classes=["a", "b"]), torch.device("cpu"),
+                       lambda model, shape: {"generator": Answer(), "discriminator": Energy()}).losses("d", batch)
+
+    real, fake = batch.video, Answer()(batch.video[:, :, 0], batch.label).detach()
+    told = found(loss="wgan", r1=3.0, r2=0.5)
+    assert told["r1"].item() == pytest.approx(squares(real).mean().item(), rel=1e-4)
+    assert told["r2"].item() == pytest.approx(squares(fake).mean().item(), rel=1e-4)
+    assert told["loss"].item() == pytest.approx((told["adversarial"] + 1.5 * told["r1"] + 0.25 * told["r2"]).item(), rel=1e-4)
+    between = real + batch.noise.uniform("between").view(-1, 1, 1, 1, 1) * (fake - real)
+    assert found(loss="wgan_gp")["gp"].item() == pytest.approx((squares(between).sqrt() - 1).square().mean().item(), rel=1e-3)
+
+
+def test_real_and_generated_clips_are_augmented_for_both_players(monkeypatch):
+    seen = []
+    monkeypatch.setattr("training.gan.augment", lambda video, policy, draws, share: seen.append(draws) or video + 1)
+    batch = a_batch()
+    plain, ours = (answer_task(loss="wgan", **more).losses("d", batch) for more in ({}, {"augment": "color"}))
+    assert [(ours[side] - plain[side]).item() for side in ("real", "fake")] == pytest.approx([1, 1], abs=1e-5)
+    assert not torch.equal(*seen), "draws of their own"
+    for loss, shift in (("wgan", -1), ("rpgan", 0)):  # of pairs both sides are shifted
+        plain, ours = (answer_task(loss=loss, **more).losses("g", batch)["loss"].item() for more in ({}, {"augment": "color"}))
+        assert ours - plain == pytest.approx(shift, abs=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_discriminator_may_judge_the_clips_made_for_the_generator(shared):
+    config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(latent_dim=1), loss="wgan", share_fakes=shared)
+    task = GANTask(config, DataInfo(classes=["a", "b"]), torch.device("cpu"),
+                   lambda model, shape: {"generator": Shade(), "discriminator": Mean()})
+    made, noise = task.losses("g", a_batch()), Noise((0, 1, "d", 0), slice(0, 4), 4, torch.device("cpu"))
+    judged = task.losses("d", replace(a_batch(), noise=noise))
+    assert (judged["fake"].item() == pytest.approx(-made["loss"].item(), rel=1e-5)) == shared and not task._shared
+
+
 def test_what_the_discriminator_knows_is_told_by_the_loss_it_has():
     """A clipped critic's verdicts lie close whatever it knows; of pairs only the difference counts, and penalties are apart."""
     batch = a_batch()

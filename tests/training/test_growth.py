@@ -17,7 +17,7 @@ from training import checkpoint
 from training.growth import cut_short, grown_at, stage
 from training.restore import load_sampler
 from training.setup import build_task, prepare
-from training.task import DataInfo, Request
+from training.task import Batch, DataInfo, Request
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 5, "g_width": 4, "d_width": 4, "max_width": 8}
@@ -113,6 +113,15 @@ def task_of(family: str, levels: int = 2):
 def made_at(generator, level, alpha, latents, labels):
     generator.set_growth(level, alpha)
     return generator(latents, labels) if getattr(generator, "takes_labels", False) else generator(latents)
+
+
+def test_real_clips_fade_with_the_networks():
+    task, seen, video = task_of("dcgan"), [], torch.rand(2, 3, 1, 32, 48)
+    task._discriminator = lambda batch: seen.append(batch.video) or {}
+    for step in (1, 3, 7, 11):
+        task.losses("d", Batch(video, torch.zeros(2, dtype=torch.int64), None, step))
+        torch.testing.assert_close(seen[-1], shrink(video, *stage(task.config, step)))
+    assert len({clips.shape for clips in seen}) == 3
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -14,7 +14,7 @@ from data.synthetic import draw_factors, render
 from models.keyframes import Autoencoder, KeyframesConfig
 from tests.conftest import ROOT
 from tests.training.runner import QUICK, interrupt, newest, outcome, rows
-from training.keyframe_task import KeyframeTask, cropped, mirrored, repeats, stretches
+from training.keyframe_task import KeyframeTask, cropped, mirrored, repeats, stretches, told_apart
 from training.registry import MODELS
 from training.restore import load_sampler
 from training.task import Batch, DataInfo, Noise, Request
@@ -114,6 +114,8 @@ def test_a_middle_that_is_an_end_again_is_told_from_one_that_moves():
         assert (repeats(*footage(held, 0, 16).unbind(2)) == held).all()
     still = footage(False, 0)[:, :, 0]
     assert not repeats(still, still, still).any(), "nothing moves: nothing to tell"
+    for other in (still, still + 1 / 255):
+        assert told_apart(torch.full((4,), 5.0), repeats(still, other, other), still, other) == 0
 
 
 def test_held_frames_teach_no_motion():

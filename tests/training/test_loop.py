@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import termios
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ import yaml
 from configs.schema import from_dict
 from tests.training.runner import ROOT, TINY, newest, outcome, rows, steps_done
 from training import checkpoint
+from training.loop import Loop
 from training.registry import MODELS
+from training.restore import load_sampler
 
 FP32 = ["--precision", "fp32"]
 
@@ -117,8 +120,7 @@ def test_samples_come_from_the_average(runner, tmp_path):
     averaged, trained = outcome(tmp_path / "averaged"), outcome(tmp_path / "trained")
     assert averaged["nets.safetensors"] == trained["nets.safetensors"]
     assert (tmp_path / "averaged/samples/step_000030.png").read_bytes() != (tmp_path / "trained/samples/step_000030.png").read_bytes()
-    nets, ema = (checkpoint.read_tensors(newest(tmp_path / "trained"), group) for group in ("nets", "ema"))
-    assert all(torch.equal(value, nets[name]) for name, value in ema.items())
+    assert not checkpoint.read_tensors(newest(tmp_path / "trained"), "ema")
 
 
 def test_lines_where_there_is_no_terminal(runner, tmp_path):
@@ -182,3 +184,27 @@ def test_signals_end_with_a_status_to_requeue_on(runner, tmp_path, number, statu
     assert run.wait(20) == status
     assert newest(out).name == f"step_{len(rows(out)):06d}"
     assert f"interrupted at step {len(rows(out))}; the same command continues" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_the_average_is_that_of_the_steps_and_what_samples_come_from(runner, tmp_path):
+    out, name = tmp_path / "run", "generator.project.weight"
+    runner.train("--out", out, *FP32, "--steps", 3, "--checkpoint_every", "1", "--keep", "9", "--lr", "1e-2", "--ema", "0.999")
+    read = lambda step, group: checkpoint.read_tensors(out / "checkpoints" / f"step_00000{step}", group)
+    for step in (2, 3):
+        kept = step / (step + 9)
+        expected = kept * read(step - 1, "ema")[name] + (1 - kept) * read(step, "nets")[name]
+        torch.testing.assert_close(read(step, "ema")[name], expected)
+    assert not torch.equal(read(3, "ema")[name], read(3, "nets")[name])
+    taken = checkpoint.net_tensors(load_sampler(out, "cpu", "fp32").nets)
+    assert all(torch.equal(taken[key], value) for key, value in read(3, "ema").items())
+
+
+def test_every_repeat_of_a_phase_has_a_batch_of_its_own(monkeypatch):
+    loop, seen = Loop.__new__(Loop), []
+    loop.step, loop.config, loop.setup, loop._set_lr = 5, None, SimpleNamespace(device=None, dtype=None), lambda: None
+    loop.task = SimpleNamespace(phases=[SimpleNamespace(name=name, repeats=number, due=lambda step: True)
+                                        for name, number in (("g", 1), ("d", 3))])
+    loop.batches = SimpleNamespace(at=lambda position: position)
+    monkeypatch.setattr("training.loop.run_phase", lambda task, phase, raw, config, **_: seen.append((phase.name, raw)) or {})
+    loop._train_step()
+    assert seen == [("g", 12), ("d", 12), ("d", 13), ("d", 14)]

@@ -111,7 +111,9 @@ def test_the_config_chooses():
     for name, kind in kinds.items():
         optimizer = make_optimizer(TrainConfig(optimizer=name, beta1=0.25, beta2=0.75), net, 0.125)
         assert type(optimizer) is kind and optimizer.param_groups[0]["lr"] == 0.125
-        if name != "rmsprop":
+        if name == "rmsprop":
+            assert optimizer.param_groups[0]["alpha"] == 0.75
+        else:
             assert optimizer.param_groups[0]["betas"] == (0.25, 0.75)
 
 

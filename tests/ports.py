@@ -1,9 +1,8 @@
+"""A port that nothing listens on."""
+
 import socket
 
-import pytest
 
-
-@pytest.fixture
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
