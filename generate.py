@@ -27,7 +27,7 @@ from utils.files import write_json
 from utils.latent_paths import Crossing, LatentPath
 from utils.progress import Progress
 from utils.seeds import derive
-from utils.video import VideoWriter, check_target
+from utils.video import MAX_FPS, VideoWriter, check_target
 
 
 def generate_video(num_frames: int = 300, fps: float | None = None, output_file: str | Path = "output.mp4",
@@ -50,7 +50,7 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
         raise UserError(f"--checkpoint {config.checkpoint}: {sampler.family} makes films from films; "
                         "give --input FILM and --factor 4, for one")
     if config.best_of > 1 and not sampler.names_classes:
-        raise UserError(f"--best_of {config.best_of}: {sampler.family} has no critic that names classes; leave it at 1")
+        raise UserError(f"--best_of {config.best_of}: this checkpoint has no critic that names classes; leave it at 1")
     fps = sampler.fps if config.fps is None else config.fps
     check_source(sampler, config.image, config.streams)
     targets = config.targets()
@@ -75,6 +75,9 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
     film, remaker = Film(config.input), Remaker(sampler, config.batch_size)
     fps = config.fps or film.fps * (config.factor or 1)
     kept, score = Kept(), FilmScore()
+    if config.fps is None and fps > MAX_FPS:
+        raise UserError(f"--factor {config.factor}: makes {fps:g} frames a second of {film.fps:g}; --fps gives the film a rate of up to "
+                        f"{MAX_FPS}")
     target = check_new(config.output, config.input)
     numbers_file = target.with_suffix(".json")
     if config.keyframe_interval:

@@ -1,6 +1,7 @@
 """From a command line and YAML files to a dataclass; every mistake is one line (jsonargparse does the parsing)."""
 
 import json
+import os
 import re
 import sys
 from dataclasses import fields
@@ -51,9 +52,19 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
     values = vars(parser.parse_args([*(f"--config={path}" for path in files), *argv]))
     values.pop("config")
     if models:
-        values["model"] = models[family](**vars(values["model"]))
-    config = kind(**values)
+        values["model"] = models[family](**_checked(models[family], vars(values["model"]), "model."))
+    config = kind(**_checked(kind, values))
     return config.check() if hasattr(config, "check") else config
+
+
+def _checked(kind: type, values: dict, group: str = "") -> dict:
+    """The values, paths that begin with ~ made whole: a shell does that, but not for what stands in a YAML file. UserError where one is
+    empty there."""
+    for item in fields(kind):
+        if values.get(item.name, 0) is None and item.default is not None and item.name != "model":
+            raise UserError(f"--{group}{item.name}: is empty; give a value, or leave it out")
+    return {name: os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+            for name, value in values.items()}
 
 
 def _files_first(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -102,9 +113,20 @@ def _family(files: list[str], argv: list[str], default: str, models: dict[str, t
     return family
 
 
+class _OnceEach(yaml.SafeLoader):
+    """YAML whose names stand once: of two lines for one setting the first would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: str) -> dict:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _OnceEach)
     except FileNotFoundError:
         raise UserError(f"--config {path}: there is no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

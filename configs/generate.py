@@ -34,7 +34,7 @@ class GenerateConfig:
     num_frames: int = 300
     """Length of each film in frames."""
     fps: float | None = None
-    """Frames per second; the rate of the training frames if not given."""
+    """Frames per second; the rate of the training frames if not given, with `input` the film's own, times `factor`."""
     seed: int = 0
     """Another seed, another film."""
     path: PathKind = "slerp"
@@ -60,7 +60,7 @@ class GenerateConfig:
     streams: bool = False
     """Show background, foreground, mask and film side by side, for a model made of streams or sprites."""
     crf: int = 18
-    """Quality of H.264, from 0 (lossless) to 51 (worst)."""
+    """Quality of H.264, from 0 (nothing lost but half of the colours' resolution) to 51 (worst). A .png loses nothing."""
     batch_size: int = 16
     """Samples computed at a time."""
     device: Device = "auto"
@@ -72,10 +72,14 @@ class GenerateConfig:
     factor: int | None = None
     """Make this many times as many frames of `input`, and play as many times faster, unless `fps` is given."""
     keyframe_interval: int | None = None
-    """Keep every so-manieth frame of `input` as the autoencoder's code and make all others; what was lost is measured."""
+    """Keep every so-manieth frame of `input` as the autoencoder's code and make all others; what was lost is measured, before H.264
+    loses a little more."""
 
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""
+        for item in fields(self):
+            if getattr(self, item.name) == "":
+                raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
         for name in ("num_frames", "num_videos", "batch_size", "best_of"):
             value = getattr(self, name)
             _need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")
@@ -101,6 +105,8 @@ class GenerateConfig:
     def _check_effects(self) -> None:
         """Nothing is asked for in vain. Where and how fast it is computed may be told of every film."""
         defaults = {item.name: item.default for item in fields(self)}
+        if self.crf != defaults["crf"] and Path(self.output).suffix.lower() in (".gif", ".png"):
+            raise UserError(f"--crf {self.crf}: is for .mp4 and .avi; for {self.output} it has no effect, leave it out")
         for chosen, (why, names) in _WITHOUT_EFFECT.items():
             for name in names if getattr(self, chosen) is not None else ():
                 value = getattr(self, name)

@@ -226,6 +226,12 @@ class TrainConfig:
             _need(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._check_model()
         _need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
+        for item in fields(self):
+            if getattr(self, item.name) == "" and item.name not in ("augment", "eval_flags"):
+                raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
+        if self.optimizer == "adam_lean" and self.beta1 > 0.9:
+            raise UserError(f"--beta1 {self.beta1} with --optimizer adam_lean: its first moment is kept in bfloat16, where a mean stands still "
+                            "above 0.9; take 0.9 or less, or --optimizer adam")
         if self.steps is not None and self.epochs is not None:
             raise UserError("--steps and --epochs both given: give one of them")
         if sum(value is not None for value in (self.fps, self.max_frames)) + (self.frame_skip != 1) > 1:

@@ -5,6 +5,7 @@ several processes or machines may share the folder, and whoever renames last cha
 the .npy; an entry without it does not exist.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -18,16 +19,19 @@ import numpy as np
 from data.layouts import Source, image_files
 from utils.errors import UserError
 from utils.files import atomic_file, temporary_beside, write_json
+from utils.progress import Progress
 
-FORMAT = 3  # raise it when extraction comes to give other pixels for the same settings
+FORMAT = 4  # raise it when extraction comes to give other pixels for the same settings
 _HEADER_BYTES = 128
 _STALE_SECONDS = 24 * 3600
+_SETTLED_NS = 2_000_000_000
+_LONG_BYTES = 1 << 30  # more than this takes so long to read that it is shown
 _SYNC_BYTES = 256 << 20
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """``cache_dir``, else $VIDGAN_CACHE, else ~/.cache/vidgan. Created, tried, and cleared of what killed runs left behind."""
-    folder = Path(cache_dir or os.environ.get("VIDGAN_CACHE") or "~/.cache/vidgan").expanduser()
+    folder = Path(os.path.expanduser(cache_dir or os.environ.get("VIDGAN_CACHE") or "~/.cache/vidgan"))
     try:
         for part in ("frames", "health"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -51,10 +55,45 @@ def _sweep(folder: Path) -> None:
             pass  # another process was quicker
 
 
-def content_keys(sources: list[Source]) -> list[tuple[str, int]]:
-    """For each source the hash of its bytes and their number. An unreadable source hashes to ""."""
-    with ThreadPoolExecutor(8) as threads:  # hashing releases the interpreter lock
-        return list(threads.map(_content_key, sources))
+def content_keys(sources: list[Source], folder: Path | None = None, quiet: bool = True) -> list[tuple[str, int]]:
+    """For each source the hash of its bytes and their number. An unreadable source hashes to "". Those of files that have not changed
+    since are remembered in the cache ``folder``, if one is given."""
+    memos = [_memo(source, folder) for source in sources]
+    found = [_recalled(path) for path, _ in memos]
+    todo = [index for index, key in enumerate(found) if key is None]
+    large = sum(memos[index][1] for index in todo) > _LONG_BYTES
+    with ThreadPoolExecutor(8) as threads, Progress(len(todo), "reading", "videos", quiet=quiet or not large) as progress:
+        for index, key in zip(todo, threads.map(lambda index: _content_key(sources[index]), todo)):  # hashing frees the interpreter's lock
+            found[index] = key
+            progress.update()
+            if memos[index][0] is not None and key[0]:
+                write_json(memos[index][0], key)
+    return found
+
+
+def _memo(source: Source, folder: Path | None) -> tuple[Path | None, int]:
+    """Where its key is remembered, if it is, and its size in bytes. Files of the same place, size and times hold the same: the time of
+    the last change (ctime) cannot be set back. One that changed a moment ago may change again within the same tick of that clock."""
+    try:
+        files = image_files(source.path) if source.kind == "frames" else [source.path]
+        states = [file.stat() for file in files]
+    except OSError:
+        return None, 0
+    size = sum(state.st_size for state in states)
+    if folder is None or any(time.time_ns() - state.st_ctime_ns < _SETTLED_NS for state in states):
+        return None, size
+    facts = [[os.path.realpath(file), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+             for file, state in zip(files, states)]
+    name = hashlib.blake2b(json.dumps([source.kind, facts]).encode(), digest_size=16).hexdigest()
+    return folder / "health" / f"key-{name}.json", size
+
+
+def _recalled(path: Path | None) -> tuple[str, int] | None:
+    try:
+        content, size = json.loads(path.read_text(encoding="utf-8")) if path else (None, 0)
+        return (content, size) if content else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _content_key(source: Source) -> tuple[str, int]:
@@ -63,6 +102,8 @@ def _content_key(source: Source) -> tuple[str, int]:
         files = image_files(source.path) if source.kind == "frames" else [source.path]
         for file in files:
             try:
+                if not file.is_file():  # whoever opens a pipe waits for its other end
+                    raise OSError(errno.EINVAL, "no regular file", str(file))
                 length = _add(digest, file)
             except OSError:
                 if source.kind != "frames":
@@ -135,6 +176,10 @@ class FrameCache:
                 file.write(_npy_header(count, entry["height"], entry["width"]))
         write_json(self.folder / "frames" / f"{key}.json", entry)
         return entry
+
+    def forget(self, key: str) -> None:
+        """What is to be tried again the next time."""
+        (self.folder / "frames" / f"{key}.json").unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.folder).free

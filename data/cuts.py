@@ -32,11 +32,15 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
 
 
-def find_cuts(thumbnails: np.ndarray) -> list[int]:
-    """uint8 (N, 16, 16, 3) of consecutive frames -> numbers of the frames with which a new scene begins."""
+def find_cuts(thumbnails: np.ndarray, beat=lambda count: None) -> list[int]:
+    """uint8 (N, 16, 16, 3) of consecutive frames -> numbers of the frames with which a new scene begins. ``beat`` is called now and
+    then: a day's film takes minutes."""
     if len(thumbnails) < 4:  # too few to tell a cut from quick motion
         return []
-    blocks = [_changes(thumbnails[start:start + _BLOCK + 1]) for start in range(0, len(thumbnails) - 1, _BLOCK)]
+    blocks = []
+    for start in range(0, len(thumbnails) - 1, _BLOCK):
+        blocks.append(_changes(thumbnails[start:start + _BLOCK + 1]))
+        beat(0)
     layout, colours = np.concatenate(blocks, axis=1)
     change = layout + colours
     cuts = []

@@ -20,6 +20,7 @@ from data.stabilize import STRETCH
 from data.store import open_store
 from data.synthetic import is_synthetic, synthetic_folder
 from utils.errors import UserError
+from utils.progress import note
 
 STORAGES = ("auto", "disk", "memory", "device")
 
@@ -77,6 +78,12 @@ class VideoDataset(torch.utils.data.Dataset):
             keys, entries = extract_all(cache, sources, healths, how, pool, quiet=quiet)
         self._note_extraction(healths, entries, how)
         self._stop_if_too_broken(data, max_broken)
+        for key, entry in zip(keys, entries):
+            if not isinstance(entry, Failure) and not entry["frames"]:  # its disk may be back the next time
+                cache.forget(key)
+        if not quiet:
+            for said in [*self.report.notes, *filter(None, [self.report.trouble()])]:
+                note(f"warning: --data {data}: {said}")
         good = [index for index, entry in enumerate(entries) if not isinstance(entry, Failure) and entry["frames"]]
         self._index([entries[index] for index in good], [sources[index].label for index in good])
         if not len(self):

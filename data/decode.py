@@ -21,6 +21,7 @@ from data.pixel_aspect import SquarePixels, pixel_aspect  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 
 FITS = ("crop", "pad", "stretch")
+_DAMAGED = 1000  # packets in a row that may hold nothing readable; OpenCV says the same of each of them as of the end
 _LONGEST_STILL = 10.0  # seconds one frame may last at a constant output rate before it counts as a break in time
 
 
@@ -34,7 +35,7 @@ class VideoStream:
         self._time = None
 
     def step(self) -> float | None:
-        if not self._capture.grab():
+        if not any(self._capture.grab() for _ in range(_DAMAGED)):
             return None
         time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self._time is not None:

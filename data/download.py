@@ -168,7 +168,7 @@ def download(config: DownloadConfig, say=print) -> Tally:
         say(PYTUBE_WARNING)
     if site is not None and not all(is_file(wish.url) for wish in wishes):
         site()  # what is missing is missed before anything is done
-    folder = Path(config.out).expanduser()
+    folder = Path(os.path.expanduser(config.out))
     lock = _claim(folder)
     try:
         plan = Plan(config.max_videos, config.max_duration, config.max_total, config.sleep, limits, jar, site, say)

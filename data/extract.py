@@ -97,7 +97,8 @@ def extract_one(task: tuple, beat) -> dict:
     def describe(count: int) -> dict:
         # Across a gap the picture may jump without a cut; each side is judged on its own.
         edges = [0, *gaps, count]
-        cuts = [start + cut for start, end in zip(edges, edges[1:]) for cut in find_cuts(np.stack(thumbnails[start:end]))] if count else []
+        cuts = [start + cut for start, end in zip(edges, edges[1:])
+                for cut in find_cuts(np.stack(thumbnails[start:end]), beat)] if count else []
         return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": asdict(how)}
 
     try:
@@ -117,6 +118,11 @@ def _content(source: Source, health: Health) -> str:
         return health.content
     place = source.path.resolve()
     return f"{place} of {place.stat().st_mtime_ns if place.exists() else 0}"
+
+
+def _full(cache: FrameCache, why: str, size: float) -> UserError:
+    return UserError(f"the frame cache {cache.folder} is full ({why}): this needs about {size / 1e9:.1f} GB; "
+                     "choose another with --cache_dir, or a larger --frame_skip")
 
 
 def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health], how: Extraction, pool: WorkerPool,
@@ -139,15 +145,15 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         tasks = [(str(cache.folder), keys[index], str(sources[index].path), sources[index].kind, sources[index].name,
                   healths[index].bad, how, threads) for index in todo]
         total = sum(healths[index].frames + healths[index].corrupt for index in todo)
+        size = sum(-(-healths[index].frames // how.frame_skip) for index in todo) * how.height * how.width * 3
+        if how.fps is None and size > cache.free_bytes():
+            raise _full(cache, f"{cache.free_bytes() / 1e9:.1f} GB are free", size)
         try:
             with Progress(total, f"extracting {len(todo)} video{'s' * (len(todo) != 1)}", "frames", quiet=quiet) as progress:
                 results = pool.map(extract_one, tasks, on_beat=progress.update)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                frames = sum(healths[index].frames for index in todo) / (how.frame_skip if how.fps is None else 1)
-                size = frames * how.height * how.width * 3 / 1e9
-                raise UserError(f"the frame cache {cache.folder} is full ({error.strerror}): this needs about {size:.1f} GB; "
-                                "choose another with --cache_dir, or a larger --frame_skip") from None
+                raise _full(cache, error.strerror, size) from None
             raise
         for index, result in zip(todo, results):
             first_of[keys[index]] = result

@@ -14,7 +14,8 @@ class Health:
     ``corrupt`` the others. ``bad`` lists the stretches (start, end) in seconds that must not be used. ``seconds`` is from the first
     frame to the end of the last, by their time stamps; ``drift``, in seconds, how far the farthest frame is from where it would be if all
     were evenly spaced; ``pace`` frames a second where they follow each other fastest. ``width`` and ``height`` are those of the picture
-    as it is shown: upright, in square pixels; ``pixel_aspect`` is the width of a stored pixel over its height.
+    as it is shown: upright, in square pixels; ``pixel_aspect`` is the width of a stored pixel over its height. ``passing``: the trouble
+    was the machine's (a disk that did not answer, no memory), and may be gone the next time.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Health:
     bad: list[tuple[float, float]] = field(default_factory=list)
     content: str = ""
     size: int = 0
+    passing: bool = False
 
     def fail(self, status: str, fault: str) -> "Health":
         """Record a fault; the worst status so far stands."""
@@ -68,7 +70,7 @@ class HealthReport:
         """Note on every video whose content an earlier one already has."""
         first: dict[str, str] = {}
         for video in self.videos:
-            if video.size and first.setdefault(video.content, video.path) != video.path:
+            if video.content and video.size and first.setdefault(video.content, video.path) != video.path:
                 video.notes.append(f"duplicate of {first[video.content]}")
 
     def mark_short(self, span: int, fps: float | None = None) -> None:
@@ -99,6 +101,8 @@ class HealthReport:
         parts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         return f"{len(self.videos)} video{'s' * (len(self.videos) != 1)}: {parts}; {frames} usable frames"
 
-    def trouble(self) -> list[str]:
-        """One line for each video that is not ok."""
-        return [f"{video.path}: {video.status}: {'; '.join(video.faults)}" for video in self.videos if video.status != "ok"]
+    def trouble(self, most: int = 3) -> str:
+        """What of the videos is not ok, as one line that names ``most`` of them, or ""."""
+        bad = [video for video in self.videos if video.status != "ok"]
+        named = [f"{video.path}: {video.status}, {video.faults[0]}" for video in bad[:most]] + ["..."] * (len(bad) > most)
+        return f"{self.summary()} ({'; '.join(named)})" if bad else ""

@@ -58,7 +58,7 @@ def find_sources(path: str | Path, split: str = "train", split_list: int = 1) ->
     """
     if split not in ("train", "test", "all"):
         raise UserError(f"--split {split}: choose train, test or all")
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if not root.exists():
         raise UserError(f"--data {path}: no such file or folder; give {ACCEPTED}")
     lists = _find_split_lists(root)
@@ -108,10 +108,17 @@ def _single_file(path: Path) -> Source:
     return Source(path, kind_of(path), path.name)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below ``root``, links followed, and what lies in it and is not hidden."""
+def _walk(root: Path, unread: list[OSError]) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below ``root``, links followed, and what lies in it and is not hidden. Folders that cannot be read end in ``unread``;
+    UserError if ``root`` is one."""
     seen: set[str] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+
+    def skip(error: OSError) -> None:
+        if Path(error.filename) == root:
+            raise UserError(f"--data {root}: cannot be read: {error.strerror}")
+        unread.append(error)
+
+    for folder, subfolders, names in os.walk(root, onerror=skip, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link that points back upwards
             subfolders.clear()
@@ -122,8 +129,8 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _from_folder(root: Path) -> Layout:
-    found: list[tuple[Path, str]] = []
-    for folder, names in _walk(root):
+    found, unread = [], []
+    for folder, names in _walk(root, unread):
         found += _in_one_folder(folder, names)
     found.sort(key=lambda item: natural_key(item[0].relative_to(root).as_posix()))
     parts = [path.relative_to(root).parts for path, _ in found]
@@ -136,7 +143,12 @@ def _from_folder(root: Path) -> Layout:
     beside = [part[0] for part in parts if len(part) == 1]
     notes = [f"no video has a class, as {len(beside)} of {len(parts)} have no class folder above them (the first: {beside[0]})"
              ] if beside and len(beside) < len(parts) else []
-    return Layout(root, sources, classes, notes)
+    return Layout(root, sources, classes, notes + _not_read(unread))
+
+
+def _not_read(unread: list[OSError]) -> list[str]:
+    return [f"{len(unread)} folder{'s' * (len(unread) != 1)} cannot be read (the first: {unread[0].filename}: {unread[0].strerror})"
+            ] if unread else []
 
 
 def _in_one_folder(folder: Path, names: list[str]) -> list[tuple[Path, str]]:
@@ -167,12 +179,13 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
             raise UserError(f"--split_list {number}: {path} does not exist; the lists here are "
                             f"{', '.join(sorted(file.name for file in lists.glob('*list0*.txt')))}")
         wanted += [line.rsplit(".avi", 1)[0] + ".avi" if ".avi" in line else line.split()[0]
-                   for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+                   for line in _lines(path)]
     index = lists / "classInd.txt"
     classes = _class_names(index) if index.is_file() else sorted({entry.split("/")[0] for entry in wanted})
     label = {name: position for position, name in enumerate(classes)}
     # The archive unpacks to UCF-101/Class/v_*.avi; some copies drop the outer folder, others the class folders.
-    on_disk = {name: folder / name for folder, names in sorted(_walk(root)) for name in sorted(names)
+    unread: list[OSError] = []
+    on_disk = {name: folder / name for folder, names in sorted(_walk(root, unread)) for name in sorted(names)
                if _ending(name) in VIDEO_ENDINGS}
     of = path.name if len(splits) == 1 else f"the lists number {number}"
     sources, missing = [], []
@@ -188,12 +201,22 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
     if not sources:
         raise UserError(f"{lists}: none of the {len(wanted)} videos of {of} lies under {root} (the first is {wanted[0] if wanted else 'none'})")
     notes = [f"{len(missing)} of {len(wanted)} videos of {of} are not on disk (the first is {missing[0]})"] if missing else []
-    return Layout(root, sources, classes, notes)
+    return Layout(root, sources, classes, notes + _not_read(unread))
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a list that may have passed through Windows: a mark of byte order before it, backslashes in paths."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"{path}: cannot be read: {why}; mend it, or take the file away") from None
+    return [line for line in text.replace("\\", "/").splitlines() if line.strip()]
 
 
 def _class_names(index: Path) -> list[str]:
     """The names in UCF-101's classInd.txt, a number and a name a line, by their numbers."""
-    rows = [line.split(maxsplit=1) for line in index.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split(maxsplit=1) for line in _lines(index)]
     for row in rows:
         if len(row) != 2 or not row[0].isdecimal():
             raise UserError(f"{index}: {' '.join(row)!r} is not a number and the name of a class; mend it, or take the file away")

@@ -5,6 +5,8 @@ import json
 import sys
 from dataclasses import asdict
 
+import av
+
 from data.cache import cache_folder, content_keys
 from data.health import Health, HealthReport
 from data.layouts import Layout, find_sources
@@ -15,7 +17,7 @@ from utils.errors import EXIT_USER_ERROR, UserError, script
 from utils.files import write_text
 from utils.progress import Progress
 
-_PROBE_FORMAT = 3  # raise it when a probe comes to see other things
+_PROBE_FORMAT = 4  # raise it when a probe comes to see other things
 
 
 def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, image_fps: float = 25.0,
@@ -25,7 +27,7 @@ def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, 
     Results are remembered by content in the cache ``folder``, if one is given.
     """
     sources = layout.sources
-    identities = content_keys(sources)
+    identities = content_keys(sources, folder, quiet)
     healths: list[Health | None] = [None] * len(sources)
     paths = [_memo(folder, content, source.kind, quick, image_fps) for source, (content, _) in zip(sources, identities)]
     for index, (source, path) in enumerate(zip(sources, paths)):
@@ -42,7 +44,7 @@ def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, 
                 healths[index] = Health(name, sources[index].kind, content=content, size=size).fail("broken", result.reason)
             else:
                 healths[index] = result
-                if paths[index] is not None and identities[index][0]:
+                if paths[index] is not None and identities[index][0] and not result.passing:
                     write_text(paths[index], json.dumps(asdict(result)))
     report = HealthReport(healths, list(layout.notes))
     report.mark_duplicates()
@@ -53,7 +55,7 @@ def _memo(folder, content: str, kind: str, quick: bool, image_fps: float):
     if folder is None:
         return None
     rate = "" if kind == "video" else f"-{image_fps:g}"
-    return folder / "health" / f"{content}-{kind}-{'quick' if quick else 'full'}{rate}-{_PROBE_FORMAT}.json"
+    return folder / "health" / f"{content}-{kind}-{'quick' if quick else 'full'}{rate}-{_PROBE_FORMAT}-{av.__version__}.json"
 
 
 def _recall(path, name: str) -> Health | None:

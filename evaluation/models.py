@@ -5,16 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from data.dataset import VideoDataset
+from configs.schema import TrainConfig
 from evaluation.config import EvaluateConfig, given, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, extracted, rates, read_clips, resize, stabilized
+from evaluation.sources import check_clips, crowd, extracted, rates, read_clips, resize, stabilized, unusable
 from metrics import pictures
 from metrics.prediction import compare_predictions
 from metrics.protocol import to_uint8
 from metrics.registry import Metric
-from metrics.sets import Crowd
+from metrics.sets import Crowd, draw_clips
 from training.restore import Sampler, load_sampler
 from training.step import to_float
 from utils import hardware
@@ -31,7 +31,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
                         f"reconstructions")
     trained = sampler.config
     source = config.data or trained.data
-    settings = trained.data_kwargs() | given(config, "fit", "split", "cache_dir")
+    # Where frames are kept and who extracts them is this machine's own.
+    settings = trained.data_kwargs() | {"cache_dir": config.cache_dir, "workers": None} | given(config, "fit", "split")
     _check_protocol(config, sampler)
     if trained.max_frames and sampler.frame_skip:  # the rate it knows, and not the one that other videos would get
         settings |= {"frame_skip": sampler.frame_skip, "max_frames": None}
@@ -49,7 +50,9 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     # And it is asked about clips from everywhere, not from the beginning of the first video.
     asked = torch.randperm(len(whole), generator=torch_generator(config.seed, "clips to answer to")) if sampler.wants_video else None
 
-    wanted = _labels_to_ask_for(sampler, dataset, config.seed)
+    real = crowd(source, dataset)
+    compared, _ = draw_clips(real, int(min(config.num_samples, real.most(config.one_per_video))), config.seed, config.one_per_video)
+    wanted = _labels_to_ask_for(sampler, dataset.classes, dataset.labels()[compared], config.seed)
 
     def generate(numbers: Tensor) -> Tensor:
         clips = whole.gather(asked[numbers % len(whole)])["video"] if sampler.wants_video else None
@@ -63,7 +66,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
         return to_uint8(video)
 
     precision = str(hardware.pick_dtype(config.precision, hardware.pick_device(config.device))).removeprefix("torch.")
-    name, real = f"{config.checkpoint}, step {sampler.step}", crowd(source, dataset)
+    name = f"{config.checkpoint}, step {sampler.step}"
     # The model's classes, by what number the real clips call them.
     known = torch.tensor([dataset.classes.index(each) if each in dataset.classes else -1 for each in sampler.classes])
     labels = (lambda numbers: known[wanted(numbers)]) if sampler.takes_labels and sampler.num_classes > 1 else None
@@ -78,23 +81,31 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
         parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels, answers=sampler.wants_video), found,
                                   precision, dataset.classes))
         if parts[-1]:
-            parts[-1].notes += rates(dataset.fps, sampler.fps, shown)
+            parts[-1].notes += rates(dataset.fps, sampler.fps, shown) + unusable(dataset)
+            if config.data is None and _as_trained(settings, trained) and dataset.fingerprint != sampler.videos:
+                parts[-1].notes.append(f"the videos in {source} are not those that the model was trained on, or not all of them")
             if labels and (absent := [each for each, number in zip(sampler.classes, known.tolist()) if number < 0]):
                 parts[-1].notes.append(f"{len(absent)} of the model's {sampler.num_classes} classes have no real clip: "
                                        f"{', '.join(absent[:5])}{', ...' * (len(absent) > 5)}")
     return parts
 
 
-def _labels_to_ask_for(sampler: Sampler, dataset: VideoDataset, seed: int) -> Callable[[Tensor], Tensor]:
-    """Numbers of clips to generate -> their labels: those of the real clips, in another order, as a model learns how often each class
-    comes. In turn where the two have no class in common."""
+def _labels_to_ask_for(sampler: Sampler, classes: list[str], labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
+    """Numbers of clips to generate -> their labels: the ``labels`` (N,), numbers among ``classes``, of the real clips they are compared
+    with, in another order. In turn where the two sides have no class in common."""
     number_of = {name: number for number, name in enumerate(sampler.classes)}
-    of_real = torch.tensor([number_of.get(name, -1) for name in dataset.classes] or [-1])[dataset.labels()]
+    of_real = torch.tensor([number_of.get(name, -1) for name in classes] or [-1])[labels]
     of_real = of_real[of_real >= 0]
     if not len(of_real):
         return lambda numbers: numbers % sampler.num_classes
     of_real = of_real[torch.randperm(len(of_real), generator=torch_generator(seed, "labels to ask for"))]
     return lambda numbers: of_real[numbers % len(of_real)]
+
+
+def _as_trained(settings: dict, trained: TrainConfig) -> bool:
+    """Whether clips are read as those of training were, so that of the same videos the same clips come."""
+    own = trained.data_kwargs()
+    return trained.max_frames is None and all(settings[name] == own[name] for name in own.keys() - {"cache_dir", "workers"})
 
 
 def _check_protocol(config: EvaluateConfig, sampler: Sampler) -> None:
@@ -119,5 +130,3 @@ def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], rea
     notes += once(config, metrics)
     picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
     return Measured(results, {"predictions.png": picture}, notes)
-
-

@@ -55,6 +55,11 @@ def rates(real: float, fake: float, frames: int) -> list[str]:
             "change how real clips are read"]
 
 
+def unusable(dataset: VideoDataset) -> list[str]:
+    """A remark where not all videos could be used as they are."""
+    return [*dataset.report.notes, *filter(None, [dataset.report.trouble()])]
+
+
 def resize(fit: str) -> str:
     """How frames are brought to size, for the protocol."""
     return f"{fit}, area averages down, bicubic up"

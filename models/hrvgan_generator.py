@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.dcgan import check_size
-from models.growth import Growing, double, fade
+from models.growth import Growing, double, fade, shrink
 from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, initialise, kernel_span
 from models.shape import ClipShape
 from models.sprites import Paths, carry, cut_out
@@ -98,6 +98,7 @@ class SpriteGenerator(Generator):
         condition = self.condition(latents, labels)
         background = self.paint(condition).float()
         colours, mask = carry(*self.sprites(condition), *background.shape[-2:])
+        colours, mask = (shrink(part, 0, self.alpha) for part in (colours, mask))  # they fade in as the background and real clips do
         return {"film": background * (1 - mask) + colours, "foreground": colours / mask.clamp_min(1e-3), "mask": mask,
                 "background": background.expand_as(colours)}
 

@@ -74,7 +74,7 @@ def _remove(checkpoint: Path) -> None:
     """Out of sight in one move, then deleted: a crash between must not leave half a checkpoint that looks like one."""
     hidden = temporary_beside(checkpoint)
     checkpoint.rename(hidden)
-    shutil.rmtree(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)  # a network file system keeps names of files that somebody still reads
 
 
 def listed(folder: Path) -> list[Path]:

@@ -86,8 +86,10 @@ class Evaluations:
         if not rows or rows[-1]["better"][self._by] == "near real":
             # The distance from the real value is small and trembles: a tenth of it means nothing.
             return []
-        values = [math.inf if row[self._by] is None else row[self._by] for row in rows]
-        given = [row["step"] for row in rows], values, self._by, rows[-1]["better"][self._by]
+        better = rows[-1]["better"][self._by]
+        worst = -math.inf if better == "higher" else math.inf
+        values = [worst if row[self._by] is None else row[self._by] for row in rows]
+        given = [row["step"] for row in rows], values, self._by, better
         return [alarm.as_dict() for alarm in worsening(*given) + (ending(*given) if self._complete else [])]
 
     @property

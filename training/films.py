@@ -11,6 +11,7 @@ from data.decode import fit_frame, read_image
 from training.restore import Sampler
 from training.step import to_float
 from utils.errors import UserError
+from utils.progress import note
 
 PANELS = ("background", "foreground", "mask", "film")
 
@@ -21,6 +22,9 @@ def check_source(sampler: Sampler, image: str | None, streams: bool) -> None:
         raise UserError(f"--image: {sampler.family} predicts what follows an image; give one")
     if image is not None and not sampler.takes_image:
         raise UserError(f"--image {image}: {sampler.family} makes nothing from an image; leave it out, or take a model of vgan_conditional")
+    if image is not None and sampler.config.random_frame:
+        note("this model was trained on frames from anywhere in a clip (--random_frame): the image may stand at any moment of its film, and "
+             "clips do not go on from each other")
     if streams and not sampler.has_streams:
         raise UserError(f"--streams: {sampler.family} has no streams to show; leave it out, or take a model of vgan, of vgan_conditional, "
                         "or of hrvgan trained with --model.sprites")

@@ -4,15 +4,17 @@ import fcntl
 import json
 import os
 import shutil
+from math import inf
 from pathlib import Path
 
 import yaml
 
 from configs.schema import TrainConfig, differences, from_dict
+from data.synthetic import is_synthetic
 from training import checkpoint
 from training.registry import MODELS
 from utils.errors import UserError
-from utils.files import write_text
+from utils.files import is_temporary, writable_folder, write_text
 
 
 class RunFolder:
@@ -20,10 +22,9 @@ class RunFolder:
 
     def __init__(self, config: TrainConfig):
         """Refuses what must not be continued or overwritten; changes nothing yet."""
-        self.path = Path(config.out)
+        self.path = writable_folder(Path(config.out), "--out")
         self.checkpoints, self.samples, self.evaluation = (self.path / name for name in ("checkpoints", "samples", "evaluation"))
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out {self.path}: is a file; give a folder")
+        self._refuse_inside(config.data)
         self._refuse_foreign()
         if self.path.exists():
             os.close(_locked(self.path))
@@ -32,6 +33,8 @@ class RunFolder:
         found = None if config.restart else checkpoint.latest(self.checkpoints)
         if found is not None:
             self._compare(config, found)
+        elif not config.restart and (self.path / "config.yaml").exists():
+            self._refuse_without_checkpoints()
 
     def claim(self, config: TrainConfig) -> None:
         """Make the folder this process's: locked, an old run moved aside if asked, cleared of a crash's leftovers."""
@@ -41,9 +44,11 @@ class RunFolder:
         for folder in (self.checkpoints, self.samples):
             _make(folder)
         self._lock = _locked(self.path)
+        if found := checkpoint.latest(self.checkpoints):  # another run may have come and gone there while the videos were read
+            self._compare(config, found)
         for folder in (self.path, self.checkpoints, self.samples, *self.evaluation.glob("*/")):
-            for leftover in [*folder.glob(".*.tmp*")]:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            for leftover in filter(is_temporary, [*folder.glob(".*.tmp*")]):
+                shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
 
     def write_config(self, config: TrainConfig) -> None:
         """``config.yaml``: what is being trained from here on."""
@@ -55,6 +60,28 @@ class RunFolder:
         if changed:
             raise UserError(f"--out {self.path} holds a run with other settings ({'; '.join(changed[:4])}); "
                             "use another --out, the same settings, or --restart to move that run aside")
+
+    def _refuse_inside(self, data: str) -> None:
+        """What is written into the folder of videos would be among them the next time. Hidden folders there are not looked into."""
+        folder, out = Path(os.path.expanduser(data)), self.path.resolve()
+        if is_synthetic(data) or not folder.is_dir() or not out.is_relative_to(folder.resolve()):
+            return
+        if not any(part.startswith(".") for part in out.relative_to(folder.resolve()).parts):
+            raise UserError(f"--out {self.path}: lies in --data {data}, where its films would be taken for videos to train on; take another "
+                            "folder")
+
+    def _refuse_without_checkpoints(self) -> None:
+        """A run that ended before its first checkpoint begins anew; one that has come further would be lost."""
+        path = self.path / "config.yaml"
+        try:
+            old = from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), MODELS, str(path))
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, UserError):
+            raise UserError(f"--out {self.path}: holds a config.yaml that is not one of a run; give a new or empty folder") from None
+        told = self.path / "metrics.jsonl"
+        reached = max((step for step in map(_step_of, told.read_text().splitlines()) if step < inf), default=0) if told.exists() else 0
+        if reached > old.checkpoint_every:
+            raise UserError(f"--out {self.path}: holds a run that came to step {reached}, but its checkpoints are gone; bring them back, use "
+                            "another --out, or --restart to move it aside")
 
     def _refuse_foreign(self) -> None:
         """A folder that holds files but no run is somebody's: never fill it."""

@@ -5,6 +5,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from torch import Tensor
 from data.cuts import with_cuts
 from data.decode import read_frames
 from data.ffmpeg import open_container
-from data.layouts import kind_of
+from data.layouts import IMAGE_ENDINGS, image_files, kind_of
 from data.probe import probe
 from training.restore import Sampler
 from training.step import to_float
 from utils import hardware, images
 from utils.errors import UserError
+from utils.progress import note
 
 _NOTICED = 2.0  # frames by which one may be shown too early or too late
 _PIXELS = 2**21  # made at a time, about one frame of 1920x1080: the networks take some hundred numbers for each
@@ -37,25 +39,33 @@ class Film:
         self.path = Path(path)
         if not self.path.exists():
             raise UserError(f"--input {path}: there is no such file or folder")
+        if self.path.is_dir() and not image_files(self.path):
+            raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")
+        if kind_of(self.path) == "video" and self.path.suffix.lower() in IMAGE_ENDINGS:
+            raise UserError(f"--input {path}: a single picture is no film; give a film, or a folder of its frames")
         health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, image_fps))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults + ["its sound is left out"] * _has_sound(self.path)
         longer = abs(health.seconds - self.length / self.fps) if health.seconds else 0.0
-        self._by_time = health.drift > _NOTICED / self.fps or longer > max(1.5 / self.fps, 0.02 * health.seconds)
+        self._by_time = health.pace > 0 and (health.drift > _NOTICED / self.fps or longer > max(1.5 / self.fps, 0.02 * health.seconds))
+        if kind_of(self.path) != "video" or health.frames > 1 and not health.pace:
+            self.troubles.append(f"holds no times; {self.fps:g} frames a second are assumed, --fps is that of the new film")
         if self._by_time:
             self.length = round((health.seconds - 1 / self.fps) * health.pace) + 1
             self.fps = health.pace  # at a slower rate frames would be left out
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 RGB (H, W, 3), all of one size; UserError where that changes."""
-        size = None
+        size, index = None, -1
         for index, frame in enumerate(read_frames(self.path, fps=self.fps if self._by_time else None, longest_still=math.inf)):
             size = size or frame.shape
             if frame.shape != size:
                 raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "
                                 f"those before are {size[1]}x{size[0]}; bring all to one size")
             yield frame
+        if not self._by_time and index + 1 < self.length:
+            note(f"{self.path}: {self.length - index - 1} of {self.length} frames cannot be read and are left out")
 
 
 def _has_sound(path: Path) -> bool:
@@ -158,7 +168,7 @@ def from_keyframes(remaker: Remaker, frames: Iterable[np.ndarray], interval: int
             yield start, frame
         elif ends or len(group) == interval + 1:
             end = _kept(remaker, frame, kept)
-            yield from zip([*remaker.between(start, end, len(group) - 2, restore=True), end], group[1:])
+            yield from zip(chain(remaker.between(start, end, len(group) - 2, restore=True), [end]), group[1:])
             start, group = end, [frame]
 
 

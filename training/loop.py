@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.step import run_phase, to_float
 from utils import distributed, hardware, images
 from utils.errors import EXIT_INTERRUPTED, UserError
 from utils.files import write_json, write_text
+from utils.progress import note
 
 EXIT_ALARM = 3
 # Samples are looked at at every so-manieth logged step, this many of them.
@@ -62,6 +64,7 @@ class Loop:
         self.shown_class = setup.dataset.largest_class() if asked else None
         real = lambda label: to_float(samples.real_clips(setup.dataset, LOOK_CLIPS, config.seed, label), torch.device("cpu"))
         self.real_variety, self.reals = variety(real(self.shown_class)), thumbnails(real(None))
+        self.real_labels = samples.real_labels(setup.dataset, LOOK_CLIPS, config.seed)
         self.checkpoints = Path(config.out) / "checkpoints"
         found = checkpoint.latest(self.checkpoints)
         name = distributed.from_main(found and found.name)
@@ -181,7 +184,10 @@ class Loop:
         return distributed.from_main(found)  # graphics cards may round differently, and alarms must go off everywhere or nowhere
 
     def _samples(self, nets: dict, label: int | None) -> torch.Tensor:
+        """Of one class, or of those of the real clips they are compared with: a model of classes is not worse for showing each as often."""
         fixed = samples.fixed_request(self.task, self.setup.dataset, LOOK_CLIPS, self.config.seed, "diversity", label)
+        if label is None:
+            fixed.labels = self.real_labels[torch.arange(len(fixed.latents)) % len(self.real_labels)]
         with hardware.autocast(self.setup.dtype, self.setup.device):
             return samples.generate(self.task, nets, fixed)
 
@@ -278,16 +284,25 @@ class Loop:
         state = {"step": self.step, "config": self.config.to_go_on(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
                  "alarms": self.alarms, "watch": self.watch.as_dict(),
                  "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps, "frame_skip": self.setup.info.frame_skip},
-                 "videos": self.setup.dataset.fingerprint, "torch": torch.__version__}
+                 "videos": self.setup.dataset.fingerprint, "arithmetic": self._arithmetic()}
         saved = checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
                                 self.config.checkpoint_every, self.evaluations.held)
         self.evaluations.add(saved)
+
+    def _arithmetic(self) -> dict:
+        """What the last bits of every step depend on beside settings and videos."""
+        return {"precision": str(self.setup.dtype).removeprefix("torch."), "device": self.setup.device.type,
+                "threads": torch.get_num_threads(), "processes": distributed.world_size(), "torch": torch.__version__}
 
     def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)
         if state["videos"] != self.setup.dataset.fingerprint:
             raise UserError(f"--data {self.config.data}: not the videos that the run in --out {self.config.out} was trained on; "
                             "use another --out, the same videos, or --restart to move that run aside")
+        before, now = state.get("arithmetic", {}), self._arithmetic()
+        other = [f"{name} {now[name]}, was {before[name]}" for name in before if name in now and before[name] != now[name]]
+        if other and distributed.is_main():
+            note(f"warning: goes on with {'; '.join(other)}: not bit for bit what it would have become")
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))
@@ -308,10 +323,15 @@ class Loop:
                 group["lr"] = lr * scale
 
     def _catch_signals(self):
-        """SIGTERM and the first SIGINT end training after the step; a second SIGINT ends it at once."""
+        """SIGTERM, SIGHUP (a connection that ended), SIGUSR1 (what schedulers send before they end a job) and the first SIGINT end training
+        after the step; a second SIGINT ends it at once."""
         def handle(number, frame):
             if self.interrupted and number == signal.SIGINT:
                 raise KeyboardInterrupt
+            if number == signal.SIGINT and distributed.is_main():
+                os.write(2, b"\nends after this step, with a checkpoint; Ctrl-C again ends at once, without\n")
             self.interrupted = True
-        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        wanted = [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+                  if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's word is not taken back
+        before = {number: signal.signal(number, handle) for number in wanted}
         return lambda: [signal.signal(number, old) for number, old in before.items()]

@@ -14,12 +14,12 @@ from utils import distributed, hardware
 
 
 class Sampler:
-    """A trained generator. ``config``: what it was trained with; ``fps`` and ``frame_skip``: rate of the
-    frames it was trained on, the latter None if it is not known."""
+    """A trained generator. ``config``: what it was trained with; ``videos``: the fingerprint of what it was trained on; ``fps`` and
+    ``frame_skip``: rate of those frames, the latter None if it is not known."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype):
         state = checkpoint.read_state(path)
-        self.path, self.step = path, state["step"]
+        self.path, self.step, self.videos = path, state["step"], state["videos"]
         self.config: TrainConfig = from_dict(state["config"], MODELS, str(path / "state.json"))
         info = DataInfo(**state["data"])
         self.fps, self.frame_skip, self.classes, self.num_classes = info.fps, info.frame_skip, info.classes, info.num_classes

@@ -56,11 +56,19 @@ def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> 
 def real_clips(dataset: VideoDataset, number: int, seed: int, label: int | None = None) -> Tensor:
     """uint8 (number, T, H, W, 3), fewer where there are fewer: the same clips for the same seed,
     spread over all videos, or those of a class."""
+    return dataset.gather(_chosen(dataset, number, seed, label))["video"].cpu()
+
+
+def real_labels(dataset: VideoDataset, number: int, seed: int) -> Tensor:
+    """The classes of :func:`real_clips`, int64 (number,)."""
+    return dataset.labels()[_chosen(dataset, number, seed, None)]
+
+
+def _chosen(dataset: VideoDataset, number: int, seed: int, label: int | None) -> Tensor:
     chosen = torch.randperm(len(dataset), generator=torch_generator(seed, "shown reals"))
     if label is not None:
         chosen = chosen[dataset.labels()[chosen] == label]
-    chosen = chosen[:number].sort().values
-    return dataset.gather(chosen)["video"].cpu()
+    return chosen[:number].sort().values
 
 
 def write_samples(folder: Path, step: int, task: Task, nets: dict, fixed: Request, seed: int, fps: float) -> np.ndarray:

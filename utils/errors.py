@@ -8,14 +8,20 @@ import signal
 import sys
 import traceback
 
+if os.name == "nt":
+    sys.stderr.write("error: Windows is not supported; run this in WSL (Windows Subsystem for Linux)\n")
+    sys.exit(2)
+
 EXIT_USER_ERROR = 2
 # What a shell calls a program that SIGPIPE ended: its reader (head, a tee that died) went away before all was said.
 EXIT_UNREAD = 128 + signal.SIGPIPE
 # sysexits.h EX_TEMPFAIL: "try again later", which schedulers can be told to requeue on.
 EXIT_INTERRUPTED = 75
-# Disk and permission troubles are the user's to mend, wherever in the code they surface.
-_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR,
-                errno.ENAMETOOLONG}
+# Troubles of disks and permissions are the user's to mend, wherever in the code they surface. What to do about each:
+_PLACE, _FILES, _DISK = "free some space, or choose a path you may write to", "allow more open files: ulimit -n 4096", "look after the disk"
+_ADVICE = {**dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR,
+                            errno.ENAMETOOLONG, errno.EBUSY, errno.ENOTEMPTY, errno.ELOOP), _PLACE),
+           **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES), **dict.fromkeys((errno.EIO, errno.ESTALE), _DISK)}
 
 
 class UserError(Exception):
@@ -44,10 +50,11 @@ def script(main) -> None:
 def _complain_of(error: Exception) -> int:
     """Status of an error that the user can mend, told in one line. Any other is raised again; one of several processes prints it at once
     instead, as its interpreter would wait at its end for the others, and they for it."""
-    if isinstance(error, OSError) and error.errno in _USER_ERRNOS:
+    if isinstance(error, OSError) and error.errno in _ADVICE:
         where = f": {error.filename}" if error.filename else ""
-        return _complain(f"{error.strerror}{where}; free some space, or choose a path you may write to")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return _complain(f"{error.strerror}{where}; {_ADVICE[error.errno]}")
+    if (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+            or isinstance(error, OSError) and error.errno == errno.ENOMEM):
         wanted = re.search(r"allocate (\d[\d.]* \w+)", str(error))
         return _complain(f"out of memory{f' ({wanted[1]} more were asked for)' if wanted else ''}; smaller frames and batches need less; "
                          "train.py has --accumulate 2 and --storage disk, and --dry_run measures it")

@@ -1,7 +1,9 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
+import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
@@ -15,6 +17,9 @@ def fsync_path(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing, of folders above all
+            raise
     finally:
         os.close(handle)
 
@@ -26,6 +31,11 @@ def temporary_beside(path: Path) -> Path:
     except OSError as error:
         raise UserError(f"{path.parent}: cannot be made: {error.strerror}; choose a path you may write to") from None
     return path.parent / f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}"
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether it bears a name that :func:`temporary_beside` gives: what a crash left behind, and nobody's file."""
+    return re.fullmatch(r"\..*\.\d+\.[0-9a-f]{8}\.tmp.*", path.name) is not None
 
 
 @contextmanager
@@ -79,11 +89,11 @@ def write_json(path: Path, value) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def writable_folder(output: Path) -> Path:
-    """``--output``, a folder that exists or can be made. UserError now and not after an hour's work if it cannot be written."""
+def writable_folder(output: Path, flag: str = "--output") -> Path:
+    """A folder that exists or can be made. UserError now and not after an hour's work if it cannot be written."""
     nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise UserError(f"--output {output}: {nearest} is a file; give a folder")
+        raise UserError(f"{flag} {output}: {nearest} is a file; give a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--output {output}: no permission to write to {nearest}; choose another folder")
+        raise UserError(f"{flag} {output}: no permission to write to {nearest}; choose another folder")
     return output

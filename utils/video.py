@@ -63,7 +63,7 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18) -> Frac
     if not above.is_dir():
         raise UserError(f"cannot write {path}: {above} is a file, not a folder; choose another path")
     if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= 51:
-        raise UserError(f"crf is {crf}: give a whole number from 0 (lossless, huge) to 51 (worst); 18 is good")
+        raise UserError(f"crf is {crf}: give a whole number from 0 (huge, nothing lost but half of the colours' resolution) to 51 (worst); 18 is good")
     rate = exact_rate(fps)
     if path.suffix.lower() == ".gif" and rate > MAX_GIF_FPS:
         raise UserError(f"fps is {fps}: a GIF shows at most {MAX_GIF_FPS} frames per second; write an .mp4")
@@ -74,7 +74,8 @@ class VideoWriter:
     """Writes uint8 RGB frames ``(H, W, 3)``, all of one size, as a film in the format of the path's ending.
 
     ``.mp4``, ``.avi``: H.264; a side of odd length is padded to even by repeating the last row or column. ``crf`` is
-    x264's quality, 0 (lossless, but few browsers play it) to 51. ``.gif``: a palette of its own for each frame.
+    x264's quality, 0 (nothing lost but half of the colours' resolution, but few browsers play it) to 51. ``.gif``: a
+    palette of its own for each frame.
     ``.png``: lossless; one frame becomes that file, more become a folder named as the path without its ending, holding
     ``000000.png``, ``000001.png`` ... (a folder left by an earlier film is replaced, one that holds anything else is
     refused).
@@ -258,6 +259,9 @@ class _Gif:
         self._container.close()
 
 
+_HOLDS_OTHERS = "cannot write frames to {}: it is a link or holds other things; choose another path"
+
+
 class _Pictures:
     def __init__(self, path: Path):
         self._path, self._folder = path, path.with_suffix("")
@@ -267,7 +271,7 @@ class _Pictures:
 
     def write(self, frame: np.ndarray, index: int) -> None:
         if index == 1 and not _is_replaceable(self._folder):
-            raise UserError(f"cannot write frames to {self._folder}: it is a link or holds other things; choose another path")
+            raise UserError(_HOLDS_OTHERS.format(self._folder))
         (self._temporary / f"{index:06d}.png").write_bytes(encode_png(frame))
         self._count += 1
 
@@ -280,6 +284,8 @@ class _Pictures:
             return self._path
         for file in self._temporary.iterdir():
             fsync_path(file)
+        if not _is_replaceable(self._folder):  # looked at hours ago, when the second frame came
+            raise UserError(_HOLDS_OTHERS.format(self._folder))
         if self._folder.exists():
             shutil.rmtree(self._folder)
         os.rename(self._temporary, self._folder)

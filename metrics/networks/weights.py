@@ -72,7 +72,7 @@ def parse_weights(pairs: list[str]) -> dict[str, str]:
 
 def weights_folder() -> Path:
     """$VIDGAN_WEIGHTS_DIR, else ~/.cache/vidgan/weights."""
-    return Path(os.environ.get(FOLDER) or "~/.cache/vidgan/weights").expanduser()
+    return Path(os.path.expanduser(os.environ.get(FOLDER) or "~/.cache/vidgan/weights"))
 
 
 def find_weights(name: str, given: dict[str, str]) -> Path:
@@ -81,7 +81,7 @@ def find_weights(name: str, given: dict[str, str]) -> Path:
     if value := given.get(name):
         if re.match(r"(https?|file)://", value, re.IGNORECASE):
             return _fetched(name, value)
-        path = Path(value).expanduser()
+        path = Path(os.path.expanduser(value))
         if not path.is_file():
             raise UserError(f"--weights {name}={value}: there is no such file; {_advice(name)}")
         return path

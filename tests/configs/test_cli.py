@@ -197,3 +197,21 @@ def test_help_shows_every_setting(capsys):
 
 def test_a_family_that_is_no_name_is_one_line(write):
     assert "--family ['dcgan']: must be one of" in complaint("--config", write("family: [dcgan]\n"))
+
+
+@pytest.mark.parametrize("text, named", [("batch_size:\nlr: 0.1\n", "--batch_size: is empty"), ("data: null\n", "--data: is empty"),
+                                         ("model:\n  g_width:\n", "--model.g_width: is empty"), ("metrics:\nlr: 0.1\n", "--metrics: is empty"),
+                                         ("lr: 1.0e-3\nseed: 1\nlr: 5.0e-3\n", "lr stands there twice"), ('out: ""\n', "--out: is empty")])
+def test_a_file_with_a_setting_left_open_or_given_twice_is_refused(write, text, named):
+    assert named in complaint("--config", write(text))
+
+
+def test_an_optional_setting_may_be_null(write):
+    assert parsed("--config", write("max_frames: null\nepochs:\n")).max_frames is None
+
+
+def test_home_is_home_in_files_too(write, monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    config = parsed("--config", write("out: ~/runs/a\n"), "--data=~/videos")
+    assert (config.out, config.data) == ("/somewhere/runs/a", "/somewhere/videos")
+    assert parsed("--data", "~other").data == "~other"

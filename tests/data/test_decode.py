@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.decode import fit_frame, pick, read_frames
+from data.decode import VideoStream, fit_frame, pick, read_frames
 from tests.data.films import moving, numbered, numbers, texture, write_film
 from utils.errors import UserError
 
@@ -157,3 +157,17 @@ def test_any_size_becomes_any_size(high, wide, height, width, fit):
 def test_equal_size_is_untouched():
     picture = texture(3)
     assert np.array_equal(fit_frame(picture, *picture.shape[:2]), picture)
+
+
+def test_a_damaged_packet_is_not_the_end_of_a_film(tmp_path):
+    path = write_film(tmp_path / "film.mp4", moving(120), options={"crf": "20", "g": "10", "bf": "0"})
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][33]
+    data = bytearray(path.read_bytes())
+    data[packet.pos:packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+    stamps, stream = [], VideoStream(path)
+    while (time := stream.step()) is not None:
+        stamps.append(time)
+    stream.close()
+    assert len(stamps) >= 110 and stamps[-1] == pytest.approx(119 / 25, abs=0.01) and stamps == sorted(stamps)

@@ -14,7 +14,7 @@ from data.cache import FrameCache, cache_folder
 from data.cuts import find_cuts, thumbnail
 from data.dataset import VideoDataset, nearest_skip
 from data.decode import fit_frame, read_frames
-from data.extract import Extraction, extract_all
+from data.extract import Extraction, extract_all, extract_frames
 from data.health import Health
 from data.layouts import Source
 from data.pool import WorkerPool
@@ -184,7 +184,7 @@ def test_pictures_that_cannot_be_read_do_not_make_folders_alike(tmp_path):
 
 
 def test_what_could_not_be_hashed_is_known_by_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.scan.content_keys", lambda sources: [("", 1) for _ in sources])
+    monkeypatch.setattr("data.scan.content_keys", lambda sources, *_: [("", 1) for _ in sources])
     for index, name in enumerate("ab"):
         write_film(tmp_path / name / "film.mp4", numbered(6)[index:])
     for index, name in enumerate("ab"):
@@ -213,3 +213,33 @@ def test_what_must_not_be_used_is_part_of_the_key(tmp_path):
                                       Extraction(32, 32), pool, quiet=True)
             counts.append(entries_[0]["frames"])
     assert counts == [20, 14]
+
+
+def test_a_cache_without_room_is_told_before_it_is_filled(tmp_path, monkeypatch):
+    write_film(tmp_path / "a.mp4", moving(20))
+    monkeypatch.setattr(FrameCache, "free_bytes", lambda self: 20 * 24 * 40 * 3 - 1)
+    build = lambda **how: VideoDataset(tmp_path / "a.mp4", 24, 40, 2, cache_dir=tmp_path / "c", quiet=True, **how)  # noqa: E731
+    with pytest.raises(UserError, match="is full .* are free.: this needs about 0.0 GB"):
+        build()
+    assert build(frame_skip=2).num_frames == 10
+
+
+def test_a_film_that_gave_nothing_is_tried_again(tmp_path, monkeypatch):
+    write_film(tmp_path / "v" / "a.mp4", moving(20)), write_film(tmp_path / "v" / "b.mp4", moving(20, seed=1))
+    build = lambda: VideoDataset(tmp_path / "v", 24, 40, 2, cache_dir=tmp_path / "c", workers=1, quiet=True)  # noqa: E731
+    whole = extract_frames
+    with monkeypatch.context() as patch:
+        patch.setattr("data.extract.extract_frames", lambda path, *how: iter(()) if path.name == "b.mp4" else whole(path, *how))
+        assert build().num_frames == 20
+    assert build().num_frames == 40
+
+
+def test_what_cannot_be_used_is_told(tmp_path, capsys):
+    write_film(tmp_path / "v" / "a.mp4", moving(20))
+    (tmp_path / "v" / "b.mp4").write_bytes(b"")
+    build = lambda quiet: VideoDataset(tmp_path / "v", 24, 40, 2, cache_dir=tmp_path / "c", quiet=quiet)  # noqa: E731
+    build(True)
+    assert capsys.readouterr().err == ""
+    build(False)
+    assert capsys.readouterr().err == (f"warning: --data {tmp_path / 'v'}: 2 videos: 1 ok, 1 empty; 20 usable frames "
+                                       "(b.mp4: empty, empty file (0 bytes))\n")

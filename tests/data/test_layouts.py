@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -162,3 +164,36 @@ def test_classes_are_numbered_as_the_index_numbers_them(tmp_path):
     (tmp_path / "trainlist01.txt").write_text("".join(f"{name}/v_{name}_g01_c01.avi {number}\n" for number, name in index))
     layout = find_sources(tmp_path)
     assert layout.classes == names and all(names[source.label] == source.name.split("/")[0] for source in layout.sources)
+
+
+def test_lists_that_have_passed_through_windows(tmp_path):
+    make_ucf(tmp_path, tmp_path)
+    (tmp_path / "classInd.txt").write_bytes(b"\xef\xbb\xbf1 Archery\r\n2 Zumba\r\n")
+    (tmp_path / "trainlist01.txt").write_bytes(b"\xef\xbb\xbfArchery\\v_Archery_g01_c01.avi 1\r\nZumba\\v_Zumba_g01_c01.avi 2\r\n")
+    layout = find_sources(tmp_path)
+    assert layout.classes == ["Archery", "Zumba"] and [source.label for source in layout.sources] == [0, 1]
+    (tmp_path / "trainlist01.txt").write_bytes("Archery/v_Archery_g01_c01.avi 1\n".encode("utf-16"))
+    with pytest.raises(UserError, match="trainlist01.txt: cannot be read: it is not UTF-8 text"):
+        find_sources(tmp_path)
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path, monkeypatch):
+    for name in ("run/1.mp4", "walk/1.mp4"):
+        touch(tmp_path / name)
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("walk"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+    monkeypatch.setattr(os, "scandir", refuse)
+    layout = find_sources(tmp_path)
+    assert names(layout) == ["run/1.mp4"] and layout.notes == [f"1 folder cannot be read (the first: {tmp_path}/walk: Permission denied)"]
+    with pytest.raises(UserError, match=f"--data {tmp_path}/walk: cannot be read: Permission denied"):
+        find_sources(tmp_path / "walk")
+
+
+def test_a_name_that_begins_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "~nobody-of-that-name" / "a.mp4")
+    assert names(find_sources("~nobody-of-that-name")) == ["a.mp4"]

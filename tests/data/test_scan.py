@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import random
 import subprocess
 import sys
@@ -6,9 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+import data.cache
+from data.cache import cache_folder, content_keys
 from data.cuts import thumbnail
 from data.dataset import VideoDataset
 from data.decode import read_frames
+from data.health import UNUSABLE
 from data.interlaced import is_interlaced
 from data.layouts import find_sources
 from data.pool import WorkerPool
@@ -194,3 +199,49 @@ def test_an_avi_cut_short_is_told_by_its_length(tmp_path):
     report = report_of(tmp_path, quick=True)
     assert report["whole.avi"].status == "ok" and report["cut.avi"].status == "damaged"
     assert any("bytes are there" in fault for fault in report["cut.avi"].faults)
+
+
+@pytest.mark.parametrize("ending, rates", [("gif", (10, 15, 24, 25, 30, 50)), ("mkv", (24, 25, 30, 50, 60, 120)), ("mp4", (15, 24, 60))])
+def test_rounded_time_stamps_do_not_change_the_rate(tmp_path, ending, rates):
+    """GIF counts hundredths of a second, Matroska thousandths."""
+    for rate in rates:
+        path = tmp_path / f"{rate}.{ending}"
+        if ending == "gif":
+            write_video(path, moving(120), rate)
+        else:
+            write_film(path, moving(120), rate=rate)
+        assert report_of(path)[path.name].fps == pytest.approx(rate, rel=0.005)
+
+
+def test_trouble_of_the_machine_is_not_remembered(tmp_path, monkeypatch):
+    write_film(tmp_path / "v" / "a.mp4", moving(20))
+    look = lambda: report_of(tmp_path / "v", folder=cache_folder(tmp_path / "c"))["a.mp4"].status
+    with monkeypatch.context() as patch:
+        patch.setattr("data.probe.open_container", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+        assert look() == "broken"
+    assert look() == "ok"
+
+
+def test_what_is_no_file_ends_nothing(tmp_path):
+    write_film(tmp_path / "a.mp4", moving(20))
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    report = report_of(tmp_path)
+    assert {name: video.status in UNUSABLE for name, video in report.items()} == {"a.mp4": False, "loop.mp4": True, "pipe.mp4": True}
+    assert not report["pipe.mp4"].notes, "what cannot be read is nobody's duplicate"
+
+
+def test_files_that_have_not_changed_are_not_read_again(tmp_path, monkeypatch):
+    path, read = write_film(tmp_path / "a.mp4", moving(20)), []
+    content = data.cache._content_key
+    monkeypatch.setattr("data.cache._content_key", lambda source: read.append(source.name) or content(source))
+    monkeypatch.setattr("data.cache._SETTLED_NS", 0)
+    sources = find_sources(tmp_path).sources
+    keys = [content_keys(sources, cache_folder(tmp_path / "c")) for _ in range(3)]
+    assert keys[0] == keys[1] == keys[2] == content_keys(sources) and read == ["a.mp4"] * 2  # the last one remembers nothing
+    stamp = path.stat()
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as copying tools do
+    assert content_keys(sources, cache_folder(tmp_path / "c")) != keys[0]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import evaluate
+from data.dataset import VideoDataset
 from evaluation.config import EvaluateConfig
 from evaluation.folders import _films
 from evaluation.models import _check_protocol, _labels_to_ask_for
@@ -23,7 +24,7 @@ class Painter:
     """A trained model that knows the grey of every class."""
 
     takes_image = wants_video = False
-    takes_labels, classes, num_classes, step, fps, frame_skip = True, list(GREYS), 3, 1, 24.0, 1
+    takes_labels, classes, num_classes, step, fps, frame_skip, videos = True, list(GREYS), 3, 1, 24.0, 1, "others"
     config = SimpleNamespace(data=None, split="all", fit="crop", fps=None, frame_skip=1, max_frames=None, data_kwargs=lambda: {
         "height": 16, "width": 16, "frames": 2, "fit": "crop", "split": "all", "frame_skip": 1})
 
@@ -37,13 +38,14 @@ class Painter:
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
-    def measure(*flags, classes, fps=24):
+    def measure(*flags, classes, fps=24, data="real"):
         for name in classes:
             for number in range(12):
                 write_video(tmp_path / "real" / name / f"{number}.mp4", np.full((4, 16, 16, 3), GREYS[name] + number % 3, np.uint8), fps)
         monkeypatch.setattr("evaluation.models.load_sampler", lambda *_: Painter())
-        evaluate.main(["--checkpoint", "painter", "--data", f"{tmp_path}/real", "--output", str(tmp_path / "out"), "--cache_dir",
-                       str(tmp_path / "cache"), "--num_samples", "45", "--resamples", "0", *flags])
+        given = ["--data", f"{tmp_path}/{data}"] if data else []
+        evaluate.main(["--checkpoint", "painter", *given, "--output", str(tmp_path / "out"), "--cache_dir", str(tmp_path / "cache"),
+                       "--num_samples", "45", "--resamples", "0", *flags])
         return values_of(tmp_path / "out")
     return measure
 
@@ -89,13 +91,30 @@ def test_every_draw_asks_the_model_for_clips_of_its_own(measured, monkeypatch):
 
 def test_classes_are_asked_for_as_often_as_real_clips_show_them():
     sampler = SimpleNamespace(classes=["dog", "cat", "hen"], num_classes=3)
-    of = lambda labels, classes: SimpleNamespace(classes=classes, labels=lambda: torch.tensor(labels))
-    asked = _labels_to_ask_for(sampler, of([0] * 90 + [1] * 10 + [2] * 5, ["cat", "dog", "owl"]), seed=3)
+    asked = _labels_to_ask_for(sampler, ["cat", "dog", "owl"], torch.tensor([0] * 90 + [1] * 10 + [2] * 5), seed=3)
     found = asked(torch.arange(100))
     assert torch.bincount(found, minlength=3).tolist() == [10, 90, 0] and torch.equal(asked(torch.arange(100, 200)), found)
     assert 0 < (found[:50] == 0).sum() < 10, "in no order"
-    for strange in (of([0, 1], ["owl", "ape"]), of([0, 0], [])):
-        assert _labels_to_ask_for(sampler, strange, 0)(torch.arange(5)).tolist() == [0, 1, 2, 0, 1]
+    for classes, labels in ((["owl", "ape"], [0, 1]), ([], [0, 0])):
+        assert _labels_to_ask_for(sampler, classes, torch.tensor(labels), 0)(torch.arange(5)).tolist() == [0, 1, 2, 0, 1]
+
+
+def test_of_films_of_unequal_length_classes_are_those_of_the_clips_compared(measured, tmp_path):
+    """Overlapping clips of long films are many; compared are those without common frames, or one of each film."""
+    for number in range(12):
+        write_video(tmp_path / "real" / "hen" / f"{number}.mp4", np.full((2, 16, 16, 3), 200 + number, np.uint8), 24)
+        write_video(tmp_path / "real" / "dog" / f"{number}.mp4", np.full((40, 16, 16, 3), 120 + number, np.uint8), 24)
+    written = measured("--metrics", "diversity", "--num_samples", "24", "--one_per_video", classes=())
+    assert [row[:2] for row in written["tables"]["by class"][1:]] == [["dog", "12"], ["hen", "12"]]
+
+
+def test_other_videos_than_those_of_training_are_told(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(Painter, "config", SimpleNamespace(**vars(Painter.config) | {"data": f"{tmp_path}/real"}))
+    measure = lambda data: [note for note in measured("--metrics", "diversity", classes=("cat",), data=data)["notes"] if "not those" in note]
+    assert measure(None) and not measure("real"), "those of --data need not be"
+    known = VideoDataset(tmp_path / "real", 16, 16, 2, split="all", cache_dir=tmp_path / "cache", quiet=True)
+    monkeypatch.setattr(Painter, "videos", known.fingerprint)
+    assert not measure(None)
 
 
 def test_classes_without_real_clips_are_told(measured):

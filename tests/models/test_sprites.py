@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from models.growth import double, halve
 from models.hrvgan import build
 from models.hrvgan_generator import SpriteGenerator
 from models.hrvgan_parts import HRVGANConfig
@@ -121,7 +122,7 @@ def test_sprites_lie_where_they_will_lie_while_the_background_grows():
     assert half["film"].shape == (2, 3, 4, 16, 24) and half["background"].shape == (2, 3, 4, 16, 24)
     assert extent(half["mask"][0, 0, 0])[:2] == pytest.approx([place / 2 for place in extent(full[0, 0, 0])[:2]], abs=0.2)
     net.set_growth(0, 0.5)
-    assert torch.equal(net.streams(latents)["mask"], full)
+    torch.testing.assert_close(halve(net.streams(latents)["mask"]), halve(full))
 
 
 def test_paths_and_masks_are_float32_under_autocast():
@@ -132,3 +133,19 @@ def test_paths_and_masks_are_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(net.sprites.paths(condition), plain)
         assert net(condition).dtype == torch.float32
+
+
+def test_sprites_fade_in_with_the_background():
+    """At the beginning of a fade nothing in a film is finer than the level below it."""
+    shape = ClipShape(4, 32, 32, 2, 1)
+    torch.manual_seed(0)
+    generator = build(HRVGANConfig(latent_dim=5, class_dim=3, g_width=4, d_width=4, max_width=8, sprites=2), shape)["generator"]
+    latents, labels = torch.randn(3, 5), torch.tensor([0, 1, 0])
+    finer = {}
+    for alpha in (0.0, 0.5, 1.0):
+        generator.set_growth(0, alpha)
+        streams = generator.streams(latents, labels)
+        finer[alpha] = {name: (streams[name] - double(halve(streams[name]))).abs().max().item() for name in ("mask", "background")}
+    assert max(finer[0.0].values()) < 1e-6
+    for name in ("mask", "background"):
+        assert finer[0.5][name] == pytest.approx(finer[1.0][name] / 2, rel=1e-3)

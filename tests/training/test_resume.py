@@ -6,8 +6,10 @@ import shutil
 import signal
 
 import pytest
+import torch
 
 from configs.schema import TrainConfig
+from tests.data.films import moving, write_film
 from tests.training.runner import interrupt, newest, outcome, pictures, rows, steps_done
 from training.folder import RunFolder
 from utils.errors import UserError
@@ -174,11 +176,11 @@ def test_leftovers_of_a_crash(runner, straight, tmp_path):
     """Temporary files are cleared away and a half-written line of metrics.jsonl is written anew."""
     out, command = tmp_path / "run", ["--steps", STEPS, "--precision", "fp32"]
     interrupt(runner.start("--out", out, *command), out, after=8)
-    half = out / "checkpoints" / ".step_000050.77.0a1b.tmp"
+    half = out / "checkpoints" / ".step_000050.77.0a1b2c3d.tmp"
     half.mkdir()
     (half / "nets.safetensors").write_bytes(b"half")
-    leftovers = [out / ".report.77.0a1b.tmp.html", out / "samples" / ".step_000050.77.0a1b.tmp.png",
-                 out / "checkpoints" / ".latest.77.0a1b.tmp"]
+    leftovers = [out / ".report.77.0a1b2c3d.tmp.html", out / "samples" / ".step_000050.77.0a1b.tmp.png",
+                 out / "checkpoints" / ".latest.77.0a1b2c3d.tmp"]
     for path in leftovers:
         path.write_text("half")
     with open(out / "metrics.jsonl", "a") as file:
@@ -205,3 +207,60 @@ def test_a_mistake_does_not_spoil_the_folder_for_the_next_try(runner, tmp_path):
     runner.train("--out", out, "--steps", 2, "--data", tmp_path / "missing", expect=2)
     runner.train("--out", out, "--steps", 2)
     assert len(rows(out)) == 2
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, "--steps", 6, "--checkpoint_every", "4")
+    shutil.rmtree(out / "checkpoints")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    run = runner.train("--out", out, "--steps", 6, "--checkpoint_every", "4", expect=2)
+    assert "holds a run that came to step 6, but its checkpoints are gone" in run.stderr and run.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    runner.train("--out", out, "--steps", 6, "--checkpoint_every", "4", "--restart")
+    assert (tmp_path / "run.1" / "metrics.jsonl").exists()
+
+
+def test_somebody_elses_config_yaml_is_left_alone(runner, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "config.yaml").write_text("title: my page\n")
+    run = runner.train("--out", tmp_path / "site", "--steps", 1, expect=2)
+    assert "holds a config.yaml that is not one of a run" in run.stderr
+    assert (tmp_path / "site" / "config.yaml").read_text() == "title: my page\n"
+
+
+def test_hidden_files_of_others_survive_the_sweep(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, "--steps", 1)
+    (out / ".draft.tmp").mkdir()
+    (out / ".log.123.0123abcd.tmp").write_text("half")
+    runner.train("--out", out, "--steps", 2)
+    assert (out / ".draft.tmp").is_dir() and not (out / ".log.123.0123abcd.tmp").exists()
+
+
+@pytest.mark.parametrize("name, refused", [("run", True), ("deep/er", True), (".run", False)])
+def test_a_run_among_the_videos_is_refused(runner, tmp_path, name, refused):
+    write_film(tmp_path / "a.mp4", moving(20))
+    run = runner.train("--data", tmp_path, "--out", tmp_path / name, "--steps", 1, expect=2 if refused else 0)
+    assert ("its films would be taken for videos to train on" in run.stderr) == refused and (tmp_path / name).exists() != refused
+
+
+def test_another_arithmetic_is_told(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, "--steps", 1, "--precision", "fp32")
+    assert "goes on with" not in runner.train("--out", out, "--steps", 2, "--precision", "fp32").stderr
+    state = newest(out) / "state.json"
+    values = json.loads(state.read_text())
+    values["arithmetic"] |= {"threads": 7, "torch": "1.0"}
+    state.write_text(json.dumps(values))
+    said = runner.train("--out", out, "--steps", 3, "--precision", "fp32").stderr
+    assert f"goes on with threads 1, was 7; torch {torch.__version__}, was 1.0: not bit for bit" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGINT])
+def test_other_signals_that_mean_an_end_leave_a_checkpoint_too(runner, tmp_path, number):
+    run = runner.start("--out", tmp_path / "run", "--steps", 100000)
+    assert run.until(lambda: steps_done(tmp_path / "run") >= 2)
+    run.signal(number)
+    assert run.wait() == 75 and newest(tmp_path / "run").exists()
+    assert ("Ctrl-C again ends at once" in run.stderr) == (number == signal.SIGINT)

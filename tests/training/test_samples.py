@@ -1,6 +1,7 @@
 """Samples, films and curves of a run."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from tests.data.films import moving, write_film
 from training.folder import RunFolder
-from training.samples import fixed_request, generate, latents, plot_losses, real_clips, write_samples
+from training.loop import Loop
+from training.samples import fixed_request, generate, latents, plot_losses, real_clips, real_labels, write_samples
 from training.task import Request
 
 
@@ -139,3 +141,22 @@ def test_samples_of_steps_to_come_leave(tmp_path):
     (folder.samples / "step_best.png").touch()  # somebody's own
     folder.drop_samples(1000)
     assert sorted(path.name for path in folder.samples.iterdir()) == ["step_000900.png", "step_001000.png", "step_best.png"]
+
+
+def test_real_clips_and_their_classes_go_together(tmp_path):
+    for number, name in enumerate(("dark", "dark", "dark", "bright")):
+        write_film(tmp_path / "v" / name / f"{number}.mp4", [np.full((16, 16, 3), 40 if name == "dark" else 220, np.uint8)] * (9 + number))
+    dataset = VideoDataset(tmp_path / "v", 16, 16, 2, cache_dir=tmp_path / "c", quiet=True)
+    clips, labels = real_clips(dataset, 20, 3), real_labels(dataset, 20, 3)
+    bright = dataset.classes.index("bright")
+    assert torch.equal(clips.float().mean((1, 2, 3, 4)) > 128, labels == bright) and 0 < (labels == bright).sum() < 10
+
+
+def test_samples_are_of_the_classes_of_the_clips_they_are_compared_with(monkeypatch):
+    loop, asked = Loop.__new__(Loop), []
+    loop.config, loop.real_labels = SimpleNamespace(seed=0), torch.tensor([0, 0, 1])
+    loop.task, loop.setup = SimpleNamespace(latent_dim=2, wants_video=False), SimpleNamespace(
+        dataset=SimpleNamespace(classes=["a", "b"]), dtype=torch.float32, device=torch.device("cpu"))
+    monkeypatch.setattr("training.samples.generate", lambda task, nets, request: asked.append(request.labels.tolist()))
+    loop._samples({}, None), loop._samples({}, 1)
+    assert asked[0] == ([0, 0, 1] * 11)[:32] and asked[1] == [1] * 32
