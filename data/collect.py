@@ -16,11 +16,11 @@ from data.fetch import Limits, NotObtained, WebPage, fetch
 from data.filenames import free_name
 from data.health import UNUSABLE
 from data.layouts import VIDEO_ENDINGS
-from data.manifest import Entry, Manifest, sha256_of
+from data.manifest import Entry, Manifest
 from data.probe import probe
 from data.sites import About, Pytube, TooLong, Wish, YtDlp
 from utils.errors import UserError
-from utils.files import fsync_path
+from utils.files import fsync_path, sha256_of
 
 KEPT = ("ok", "damaged")
 _GIVE_UP = 10  # failures in a row after which a playlist is left: a site that refuses should not be asked a thousand times

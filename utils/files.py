@@ -1,5 +1,6 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -77,6 +78,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def writable_folder(output: Path) -> Path:
