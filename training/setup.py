@@ -10,6 +10,7 @@ import torch
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from models.growth import halve
+from models.layers import before_tanh
 from training.growth import cut_short, grown_at
 from training.registry import FAMILIES
 from training.step import to_float
@@ -112,11 +113,10 @@ def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:
     From the first frames of at most four times as many clips, spread evenly,
     by the eigenvectors of their Gram matrix (Sirovich & Kirby 1987).
     """
-    before_tanh = lambda frames: torch.atanh(frames.clamp(-0.98, 0.98)).flatten(1)
     mean, frames = mean_frame(dataset), []
     for part in _evenly(len(dataset), 4 * number).split(64):
-        frames.append(before_tanh(dataset.gather(part)["video"][:, 0].permute(0, 3, 1, 2).cpu().float() / 127.5 - 1))
-    frames = torch.cat(frames) - before_tanh(mean[None])
+        frames.append(before_tanh(dataset.gather(part)["video"][:, 0].permute(0, 3, 1, 2).cpu().float() / 127.5 - 1).flatten(1))
+    frames = torch.cat(frames) - before_tanh(mean).flatten()
     _, vectors = torch.linalg.eigh((frames @ frames.T).double())
     components = vectors.flip(1)[:, :number].T.float() @ frames / len(frames)**0.5
     return torch.cat([components, frames.new_zeros(number - len(components), frames.shape[1])]).view(number, *mean.shape)
