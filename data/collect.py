@@ -17,7 +17,7 @@ from data.filenames import free_name
 from data.health import UNUSABLE
 from data.layouts import VIDEO_ENDINGS
 from data.manifest import Entry, Manifest
-from data.probe import probe
+from data.probe import ProbeTask, probe
 from data.sites import About, Pytube, TooLong, Wish, YtDlp
 from utils.errors import UserError
 from utils.files import fsync_path, sha256_of
@@ -207,7 +207,7 @@ class Collector:
 
     def _settle(self, entry: Entry, key: str, path: Path, ending: str, about: About) -> None:
         """Check what came, and put it in place: noted first as on its way, so that a crash leaves no file that nobody knows."""
-        health = probe((str(path), "video", path.name, "", path.stat().st_size, True, 25.0))
+        health = probe(ProbeTask(str(path), "video", path.name, content="", size=path.stat().st_size, quick=True, image_fps=25.0))
         if health.status in UNUSABLE:
             raise NotObtained(f"what came is no video that can be read: {health.faults[0]}")
         duration = health.frames / health.fps if health.fps else about.duration
