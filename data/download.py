@@ -6,7 +6,6 @@ A URL is a web page (sites, playlists, searches such as ytsearch5:basketball) or
 again skips what is complete and goes on with what is not.
 """
 
-import fcntl
 import math
 import os
 import re
@@ -24,6 +23,7 @@ from data.fetch import Limits, disk_full
 from data.manifest import NAME, Manifest
 from data.sites import BLOCKED, PYTUBE_WARNING, Pytube, Wish, YtDlp
 from utils.errors import UserError, need, script
+from utils.files import try_lock
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SEARCH = re.compile(r"ytsearch(date)?\d*:.")
@@ -139,13 +139,9 @@ def _claim(folder: Path) -> int:
         raise UserError(f"--out {folder}: cannot be used: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise UserError(f"--out {folder}: cannot be written; choose a folder you may write to")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(handle):
         os.close(handle)
-        raise UserError(f"--out {folder}: another download is filling it; wait for it, or use another --out") from None
-    except OSError:
-        pass  # a file system without locks; then nothing keeps two downloads apart
+        raise UserError(f"--out {folder}: another download is filling it; wait for it, or use another --out")
     for leftover in folder.glob(f".{Path(NAME).stem}.*.tmp.json"):
         leftover.unlink()
     return handle

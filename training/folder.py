@@ -1,7 +1,5 @@
 """The run directory: whose it is, what may be continued there, and what must not be overwritten."""
 
-import fcntl
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +10,7 @@ from configs.schema import TrainConfig, differences, from_dict
 from training import checkpoint
 from training.registry import MODELS
 from utils.errors import UserError
-from utils.files import write_text
+from utils.files import try_lock, write_text
 
 
 class RunFolder:
@@ -69,31 +67,12 @@ class RunFolder:
             number += 1
         self.path.rename(aside)
 
-    def truncate(self, name: str, last_step: int, every: int) -> None:
-        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again. The last line, which
-        closed a run that now goes on, goes too unless its step is a multiple of ``every``."""
-        path = self.path / name
-        if path.exists():
-            lines = [(line, _step_of(line)) for line in path.read_text().splitlines()]
-            lines = [(line, step) for line, step in lines if step <= last_step]
-            if lines and lines[-1][1] % every:
-                lines.pop()
-            write_text(path, "".join(line + "\n" for line, _ in lines))
-
-
     def drop_samples(self, last_step: int) -> None:
         """Those of steps after ``last_step``, which will be made again or are of weights that were gone back from."""
         for path in self.samples.glob("step_*"):
             step = path.stem.removeprefix("step_")
             if step.isdecimal() and int(step) > last_step:
                 path.unlink()
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
-        return float("inf")  # a line cut short by a crash
 
 
 def _make(folder: Path) -> None:
@@ -109,11 +88,7 @@ def _locked(folder: Path) -> int:
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(handle):
         os.close(handle)
-        raise UserError(f"--out {folder}: another process is training there; wait for it, or use another --out") from None
-    except OSError:
-        pass  # a file system without locks; then nothing keeps two runs apart
+        raise UserError(f"--out {folder}: another process is training there; wait for it, or use another --out")
     return handle

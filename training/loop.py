@@ -1,6 +1,5 @@
 """The loop: turns a task's losses into steps, once for all families."""
 
-import json
 import math
 import signal
 import time
@@ -15,13 +14,13 @@ from training.alarms import Alarm, Watch, distance, non_finite, thumbnails, vari
 from training.ema import Averaged
 from training.evaluation import Evaluations
 from training.folder import RunFolder
-from training.log import Clock, Log
+from training.log import Clock, Log, write_rows
 from training.report import write_report
 from training.setup import Setup, prepare
 from training.step import run_phase, to_float
 from utils import distributed, hardware, images
 from utils.errors import EXIT_INTERRUPTED, UserError
-from utils.files import write_json, write_text
+from utils.files import write_json
 
 EXIT_ALARM = 3
 # Samples are looked at at every so-manieth logged step, this many of them.
@@ -248,7 +247,7 @@ class Loop:
         return [*self.alarms, *self.evaluations.alarms]
 
     def _write_alarms(self) -> None:
-        write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self._told))
+        write_rows(self.folder.path / "alarms.jsonl", self._told)
 
     def _show(self) -> None:
         """Samples, curves and the report."""
