@@ -1,6 +1,5 @@
 """The task of every adversarial family: a discriminator phase, a generator phase, the options between them."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -77,14 +76,14 @@ class GANTask:
     def get_ready(self) -> None:
         """Warns where a penalty, or a grouping of the batch, means little."""
         mixes = any(isinstance(layer, BatchNorm) for layer in self.nets["discriminator"].modules())
-        if self.config.loss == "wgan_gp" and mixes and distributed.is_main():
-            print("warning: --loss wgan_gp: its penalty is on each clip by itself, and with batch normalisation a verdict depends on the "
-                  "whole batch (Gulrajani et al. 2017, section 4); take --model.d_norm group, or none", file=sys.stderr, flush=True)
+        if self.config.loss == "wgan_gp" and mixes:
+            distributed.warn("--loss wgan_gp: its penalty is on each clip by itself, and with batch normalisation a verdict depends on the "
+                             "whole batch (Gulrajani et al. 2017, section 4); take --model.d_norm group, or none")
         size, wanted = self.config.batch_size // distributed.world_size() // self.config.accumulate, self.config.m_per_class
         groups = [layer.group_of(size) for layer in self.nets["discriminator"].modules() if isinstance(layer, MinibatchStd)]
-        if wanted > 1 and groups and groups[0] % wanted and wanted % groups[0] and distributed.is_main():
-            print(f"warning: --m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a "
-                  "pass, which mixes classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass", file=sys.stderr, flush=True)
+        if wanted > 1 and groups and groups[0] % wanted and wanted % groups[0]:
+            distributed.warn(f"--m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a "
+                             "pass, which mixes classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass")
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
@@ -155,10 +154,10 @@ class GANTask:
         statistics over clips must not mix real with generated ones."""
         if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
                for layer in self.nets["discriminator"].modules()):
-            verdict, mistaken = self._verdict_and_class(real, label, self.class_ce_d)
-            return verdict, self._verdict(fake, label), mistaken
-        logits, mistaken = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]), self.class_ce_d)
-        return logits[:len(real)], logits[len(real):], None if mistaken is None else mistaken[:len(real)]
+            verdict, class_ce = self._verdict_and_class(real, label, self.class_ce_d)
+            return verdict, self._verdict(fake, label), class_ce
+        logits, class_ce = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]), self.class_ce_d)
+        return logits[:len(real)], logits[len(real):], None if class_ce is None else class_ce[:len(real)]
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         config = self.config
@@ -167,7 +166,7 @@ class GANTask:
             with torch.no_grad():
                 fake = _call(self.nets["generator"], self._source(batch), batch.label)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
-        real, fake_logits, mistaken = self._judge(real_seen, fake_seen, batch.label)
+        real, fake_logits, class_ce = self._judge(real_seen, fake_seen, batch.label)
         loss = self.loss_d(real, fake_logits)
         if config.wrong_labels and self.num_classes > 1:
             refused = self.loss_d(real, self._verdict(real_seen, wrong(batch.label, self.num_classes, batch.noise)))
@@ -184,8 +183,8 @@ class GANTask:
             if gamma and batch.step % config.penalty_every == 0:
                 shown[name] = gradient_penalty(verdict, video, slopes)
                 shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * shown[name]
-        if mistaken is not None:
-            shown["class_ce"] = mistaken.mean()
+        if class_ce is not None:
+            shown["class_ce"] = class_ce.mean()
             shown["loss"] = shown["loss"] + self.class_ce_d * shown["class_ce"]
         if config.loss == "wgan_gp":
             shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"), slopes)
@@ -220,9 +219,9 @@ class GANTask:
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
         asks = config.class_ce_steps is None or batch.step <= config.class_ce_steps
-        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce * asks)
-        if mistaken is not None:
-            shown["class_ce"] = mistaken.mean()
+        fake, class_ce = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce * asks)
+        if class_ce is not None:
+            shown["class_ce"] = class_ce.mean()
         real = None
         if config.loss in NEEDS_REAL_IN_G:
             with torch.no_grad():

@@ -1,6 +1,5 @@
 """From a config to what training needs: hardware, data, task."""
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -68,13 +67,8 @@ def prepare(config: TrainConfig) -> Setup:
 
 def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
     """The main process extracts, then the others find the cache filled."""
-    make = lambda: VideoDataset(config.data, storage=config.storage, device=device, quiet=not distributed.is_main(), **config.data_kwargs())
-    if distributed.is_main():
-        dataset = make()
-        distributed.barrier()
-    else:
-        distributed.barrier()
-        dataset = make()
+    with distributed.main_first():
+        dataset = VideoDataset(config.data, storage=config.storage, device=device, quiet=not distributed.is_main(), **config.data_kwargs())
     if distributed.any_of(distributed.from_main(dataset.fingerprint) != dataset.fingerprint):
         raise UserError(f"--data {config.data}: not all processes read the same videos; see that every machine has the same files, and "
                         "look for broken ones with python -m data.scan")
@@ -148,9 +142,9 @@ def _clips_per_step(config: TrainConfig) -> int:
 def _warn_if_without_classes(config: TrainConfig, info: DataInfo) -> None:
     """No error: the recipe for classes trains on videos without, only not for what it is there for."""
     asked = [f"--{name} {getattr(config, name)}" for name in ("class_ce", "wrong_labels") if getattr(config, name)]
-    if asked and info.num_classes == 1 and distributed.is_main():
-        print(f"warning: {' and '.join(asked)}: the videos of --data {config.data} are all of one class, so nothing comes of it; "
-              "classes are top-level folders, with no video beside them", file=sys.stderr, flush=True)
+    if asked and info.num_classes == 1:
+        distributed.warn(f"{' and '.join(asked)}: the videos of --data {config.data} are all of one class, so nothing comes of it; "
+                         "classes are top-level folders, with no video beside them")
 
 
 def _warn_if_cut_short(config: TrainConfig, steps: int, clips: int) -> None:
@@ -158,5 +152,5 @@ def _warn_if_cut_short(config: TrainConfig, steps: int, clips: int) -> None:
     needed = grown_at(config)
     enough = f"--steps {needed}" if config.epochs is None else f"--epochs {ceil(needed * _clips_per_step(config) / clips)}"
     problem = cut_short(config, steps, enough)
-    if problem and distributed.is_main():
-        print(f"warning: {problem}", file=sys.stderr, flush=True)
+    if problem:
+        distributed.warn(problem)
