@@ -119,5 +119,3 @@ def _measure_predictions(config: EvaluateConfig, metrics: dict[str, Metric], rea
     notes += once(config, metrics)
     picture = pictures.side_by_side(found.shown["real"], found.shown["predicted"], "real last frames", "predicted last frames")
     return Measured(results, {"predictions.png": picture}, notes)
-
-

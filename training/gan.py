@@ -26,8 +26,9 @@ class GANTask:
     """Trains ``generator`` against ``discriminator`` (or critic) with the losses and penalties of the config.
 
     A network with ``takes_labels = True`` is called with class indices as its second argument. A generator with
-    ``takes_image = True`` is given frames (B, 3, H, W) of real clips, mostly the first, instead of latents. One with ``streams(...)``, called
-    like its ``forward``, gives the parts of its film by name: "film", "mask" ... Networks with ``set_growth`` (models/growth.py) may grow.
+    ``takes_image = True`` is given frames (B, 3, H, W) of real clips, mostly the first, instead of latents. One with ``streams(...)``,
+    called like its ``forward``, gives the parts of its film by name: "film", "mask" ... Networks with ``set_growth`` (models/growth.py)
+    may grow.
     """
 
     ema = ("generator",)
