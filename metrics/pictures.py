@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from metrics.plots import INK, plain, png
-from utils.images import grid
+from utils.images import evenly, grid
 
 _GAP = 4  # white pixels between tiles
 _LINE = 26  # pixels a caption takes
@@ -25,9 +25,8 @@ def side_by_side(real: list[np.ndarray], fake: list[np.ndarray], real_name: str,
     columns = 3 if real[0].shape[1] > 1.2 * real[0].shape[0] else 4
     count = min(len(real), len(fake), 4 * columns)
     columns = min(columns, count)
-    spread = [np.linspace(0, len(side) - 1, count).round().astype(int) for side in (real, fake)]
-    grids = [grid(np.stack([_resized(side[place], _SIDE // columns - _GAP) for place in places]), columns, _GAP)
-             for side, places in zip((real, fake), spread)]
+    grids = [grid(np.stack([_resized(side[place], _SIDE // columns - _GAP) for place in evenly(len(side), count)]), columns, _GAP)
+             for side in (real, fake)]
     return _rows([(grids, [real_name, fake_name])])
 
 
@@ -54,8 +53,8 @@ def strips(real: list[Tensor], fake: list[Tensor]) -> bytes:
     count = min(len(real), len(fake), _STRIPS)
     rows = []
     for name, clips in (("real", real), ("fake", fake)):
-        times = np.unique(np.linspace(0, len(clips[0]) - 1, min(_TIMES, len(clips[0]))).round().astype(int)).tolist()
-        chosen = [clips[place] for place in np.linspace(0, len(clips) - 1, count).round().astype(int)]
+        times = evenly(len(clips[0]), _TIMES).tolist()
+        chosen = [clips[place] for place in evenly(len(clips), count)]
         width = min(_TILE, _WIDE // len(times)) - _GAP
         frames = [_resized(clip[time].numpy(), width) for clip in chosen for time in times]
         rows.append(([grid(np.stack(frames), len(times), _GAP)], [f"{name}, frames {', '.join(map(str, times))}"]))
