@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
-from utils.errors import UserError
+from utils.errors import UserError, need
 from utils.latent_paths import PathKind
 from utils.video import check_target
 
@@ -82,19 +82,19 @@ class GenerateConfig:
                 raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
         for name in ("num_frames", "num_videos", "batch_size", "best_of"):
             value = getattr(self, name)
-            _need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")
-        _need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
+            need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")
+        need("seed", self.seed, _is_whole(self.seed) and 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
         for name in ("keyframe_seconds", "truncation"):
             value = getattr(self, name)
-            _need(name, value, isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0")
+            need(name, value, isinstance(value, (int, float)) and 0 < value < float("inf"), "a number above 0")
         for name, kind in (("path", PathKind), ("device", Device), ("precision", Precision)):
             value, accepted = getattr(self, name), get_args(kind)
-            _need(name, value, value in accepted, f"one of {', '.join(accepted)}")
+            need(name, value, value in accepted, f"one of {', '.join(accepted)}")
         self.rows_columns()
         self.seeds()
         for name, least in (("factor", 2), ("keyframe_interval", 1)):
             value = getattr(self, name)
-            _need(name, value, value is None or _is_whole(value) and value >= least, f"a whole number, at least {least}")
+            need(name, value, value is None or _is_whole(value) and value >= least, f"a whole number, at least {least}")
         asked = (self.factor is not None) + (self.keyframe_interval is not None)
         if asked != (self.input is not None):
             raise UserError("--input goes with one of --factor, for more frames, and --keyframe_interval, to keep fewer")
@@ -117,7 +117,7 @@ class GenerateConfig:
     def rows_columns(self) -> tuple[int, int]:
         """``grid`` as numbers."""
         match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", str(self.grid))
-        _need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4")
+        need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4")
         return int(match[1]), int(match[2])
 
     def seeds(self) -> list[int]:
@@ -125,7 +125,7 @@ class GenerateConfig:
         if self.interpolate is None:
             return [self.seed]
         match = re.fullmatch(r"(\d+):(\d+)", str(self.interpolate))
-        _need("interpolate", self.interpolate, match is not None and max(map(int, match.groups())) < 2**63, "two seeds A:B, for one 3:14")
+        need("interpolate", self.interpolate, match is not None and max(map(int, match.groups())) < 2**63, "two seeds A:B, for one 3:14")
         return [int(match[1]), int(match[2])]
 
     def targets(self) -> list[Path]:
@@ -138,8 +138,3 @@ class GenerateConfig:
 
 def _is_whole(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _need(name: str, value, good: bool, what: str) -> None:
-    if not good:
-        raise UserError(f"--{name} {value}: must be {what}")

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from math import inf
 from typing import Any, ClassVar, Literal
 
-from utils.errors import UserError
+from utils.errors import UserError, need
 
 # Settings that may change when a run is continued: none of them touches what the weights become.
 FREE_TO_CHANGE = {"steps", "epochs", "out", "restart", "dry_run", "data", "workers", "storage", "cache_dir", "scan", "max_broken",
@@ -206,26 +206,25 @@ class TrainConfig:
 
     def check(self) -> "TrainConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself."""
-        for name in ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
-                     "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps",
-                     "eval_samples", "m_per_class", "lr_decay_from"):
-            _need(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads", "class_ce_steps"):
-            _need(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
-        for name in ("lr", "image_fps"):
-            _need(name, getattr(self, name), 0 < getattr(self, name) < inf, "above 0, and finite")
-        for name in ("lr_d", "fps", "clip_grad", "clip_weights"):
-            _need(name, getattr(self, name), getattr(self, name) is None or 0 < getattr(self, name) < inf, "above 0, and finite")
-        for name in ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
-                     "warmup", "augment_warmup", "grow_from", "eval_every"):
-            _need(name, getattr(self, name), 0 <= getattr(self, name) < inf, "at least 0, and finite")
-        _need("class_ce_d", self.class_ce_d, self.class_ce_d is None or self.class_ce_d >= 0, "at least 0")
-        for name in ("beta1", "beta2", "ema"):
-            _need(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        for name in ("augment_p", "max_broken", "grow_fade", "wrong_labels"):
-            _need(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        for good, what, names in (
+                (lambda value: value >= 1, "at least 1",
+                 ("height", "width", "frames", "frame_skip", "batch_size", "accumulate", "d_repeats", "g_every", "penalty_every",
+                  "log_every", "sample_every", "checkpoint_every", "keep", "samples", "alarm_patience", "split_list", "grow_steps",
+                  "eval_samples", "m_per_class", "lr_decay_from")),
+                (lambda value: value is None or value >= 1, "at least 1",
+                 ("steps", "epochs", "max_frames", "workers", "threads", "eval_threads", "class_ce_steps")),
+                (lambda value: 0 < value < inf, "above 0, and finite", ("lr", "image_fps")),
+                (lambda value: value is None or 0 < value < inf, "above 0, and finite", ("lr_d", "fps", "clip_grad", "clip_weights")),
+                (lambda value: 0 <= value < inf, "at least 0, and finite",
+                 ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
+                  "warmup", "augment_warmup", "grow_from", "eval_every")),
+                (lambda value: value is None or value >= 0, "at least 0", ("class_ce_d",)),
+                (lambda value: 0 <= value < 1, "at least 0 and below 1", ("beta1", "beta2", "ema")),
+                (lambda value: 0 <= value <= 1, "between 0 and 1", ("augment_p", "max_broken", "grow_fade", "wrong_labels"))):
+            for name in names:
+                need(name, getattr(self, name), good(getattr(self, name)), what)
         self._check_model()
-        _need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
+        need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
         for item in fields(self):
             if getattr(self, item.name) == "" and item.name not in ("augment", "eval_flags"):
                 raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
@@ -245,7 +244,7 @@ class TrainConfig:
                             "difference once they are divided by their norm; give one of them")
         if self.batch_size % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} does not divide --batch_size {self.batch_size}")
-        _need("metrics", self.metrics, bool(self.metric_names()), "names of metrics, with commas between them")
+        need("metrics", self.metrics, bool(self.metric_names()), "names of metrics, with commas between them")
         if self.best is not None and self.best.strip().lower() not in self.metric_names():
             raise UserError(f"--best {self.best}: must be one of --metrics {self.metrics}")
         return self
@@ -260,11 +259,11 @@ class TrainConfig:
         for name, value in vars(self.model).items() if self.model is not None else ():
             if isinstance(value, int) and not isinstance(value, bool):
                 least = 0 if name in getattr(self.model, "may_be_zero", ()) else 1
-                _need(f"model.{name}", value, value >= least, f"at least {least}")
+                need(f"model.{name}", value, value >= least, f"at least {least}")
             elif name.endswith("_size"):
-                _need(f"model.{name}", value, value > 0, "above 0")
+                need(f"model.{name}", value, value > 0, "above 0")
             elif name.endswith("_dropout"):
-                _need(f"model.{name}", value, 0 <= value < 1, "at least 0 and below 1")
+                need(f"model.{name}", value, 0 <= value < 1, "at least 0 and below 1")
 
     def data_kwargs(self) -> dict:
         """Keyword arguments of ``data.VideoDataset`` but for where its frames are stored."""
@@ -311,8 +310,3 @@ def _flatten(values: dict, prefix: str = "") -> dict:
     for name, value in values.items():
         flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
     return flat
-
-
-def _need(name: str, value, good: bool, what: str) -> None:
-    if not good:
-        raise UserError(f"--{name} {value}: must be {what}")

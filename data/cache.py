@@ -22,7 +22,7 @@ from utils.files import atomic_file, temporary_beside, write_json
 from utils.progress import Progress
 
 FORMAT = 4  # raise it when extraction comes to give other pixels for the same settings
-_HEADER_BYTES = 128
+_HEADER_BYTES = 128  # of a .npy file, whatever the number of frames: NumPy leaves room for it to grow
 _STALE_SECONDS = 24 * 3600
 _SETTLED_NS = 2_000_000_000
 _LONG_BYTES = 1 << 30  # more than this takes so long to read that it is shown
@@ -119,12 +119,9 @@ def _content_key(source: Source) -> tuple[str, int]:
 
 def _add(digest, file: Path) -> int:
     """Hash a file; returns its number of bytes."""
-    length = 0
     with open(file, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-            length += len(block)
-    return length
+        hashlib.file_digest(handle, lambda: digest)
+        return handle.tell()
 
 
 def entry_key(content: str, settings: dict) -> str:
@@ -173,7 +170,8 @@ class FrameCache:
                         unwritten = 0
                 entry = {"frames": count, **describe(count)}
                 file.seek(0)
-                file.write(_npy_header(count, entry["height"], entry["width"]))
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False,
+                                                            "shape": (count, entry["height"], entry["width"], 3)})
         write_json(self.folder / "frames" / f"{key}.json", entry)
         return entry
 
@@ -183,9 +181,3 @@ class FrameCache:
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.folder).free
-
-
-def _npy_header(count: int, height: int, width: int) -> bytes:
-    """The .npy header, version 1.0, at a fixed length: it is written when the number of frames is known."""
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {height}, {width}, 3), }}"
-    return b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little") + text.ljust(_HEADER_BYTES - 11).encode() + b"\n"

@@ -14,15 +14,14 @@ from pathlib import Path
 
 from data.fetch import Limits, NotObtained, WebPage, fetch
 from data.filenames import free_name
-from data.health import UNUSABLE
+from data.health import UNUSABLE, USABLE
 from data.layouts import VIDEO_ENDINGS
-from data.manifest import Entry, Manifest, sha256_of
-from data.probe import probe
+from data.manifest import Entry, Manifest
+from data.probe import ProbeTask, probe
 from data.sites import About, Pytube, TooLong, Wish, YtDlp
 from utils.errors import UserError
-from utils.files import fsync_path
+from utils.files import fsync_path, sha256_of
 
-KEPT = ("ok", "damaged")
 _GIVE_UP = 10  # failures in a row after which a playlist is left: a site that refuses should not be asked a thousand times
 _ENDING_OF = {"video/webm": ".webm", "video/quicktime": ".mov", "video/x-matroska": ".mkv", "video/x-msvideo": ".avi", "video/ogg": ".ogv",
               "video/mpeg": ".mpg", "video/x-flv": ".flv", "image/gif": ".gif"}
@@ -95,7 +94,7 @@ class Collector:
                 if not isinstance(found, Entry):
                     lists.append(_List(found, wish.url))
                     continue
-                good = found.status in KEPT
+                good = found.status in USABLE
                 (tally.obtained if good else tally.missed).append(found)
                 current.failures = 0 if good else current.failures + (found.status == "failed")
                 full = found.status == "skipped" and self._held() >= self._plan.max_total
@@ -207,7 +206,7 @@ class Collector:
 
     def _settle(self, entry: Entry, key: str, path: Path, ending: str, about: About) -> None:
         """Check what came, and put it in place: noted first as on its way, so that a crash leaves no file that nobody knows."""
-        health = probe((str(path), "video", path.name, "", path.stat().st_size, True, 25.0))
+        health = probe(ProbeTask(str(path), "video", path.name, content="", size=path.stat().st_size, quick=True, image_fps=25.0))
         if health.status in UNUSABLE:
             raise NotObtained(f"what came is no video that can be read: {health.faults[0]}")
         duration = health.frames / health.fps if health.fps else about.duration
@@ -233,7 +232,7 @@ class Collector:
             leftover.unlink()
 
     def _tell(self, entry: Entry, word: str) -> Entry:
-        if entry.status in KEPT:
+        if entry.status in USABLE:
             seconds = f"{entry.duration:.1f} s" if entry.duration is not None else "? s"
             self._plan.say(f"{word:8}{entry.bytes / 1e6:9.1f} MB {seconds:>9}  {entry.file}" + f"  ({entry.error})" * bool(entry.error))
         else:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from bisect import bisect_left
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from data.cache import FrameCache, cache_folder
 from data.decode import FITS
 from data.extract import Extraction, extract_all
-from data.health import Health
+from data.health import USABLE, Health
 from data.layouts import find_sources
 from data.pool import Failure, WorkerPool
 from data.scan import scan as scan_layout
@@ -68,10 +69,9 @@ class VideoDataset(torch.utils.data.Dataset):
             self.frame_skip = frame_skip
             span = frames if fps else (frames - 1) * frame_skip + 1
             self.report.mark_short(span, fps)
-            chosen = [index for index, video in enumerate(self.report.videos) if video.status in ("ok", "damaged")]
+            chosen = [index for index, video in enumerate(self.report.videos) if video.status in USABLE]
             if not chosen:
-                raise self._too_short(data, [video.frames if not fps or not video.fps else int(video.frames / video.fps * fps + 0.5)
-                                             for video in self.report.videos], span)
+                raise self._too_short(data, [video.frames_at(fps) for video in self.report.videos], span)
             how = Extraction(height, width, fit, frame_skip, fps, image_fps, stabilize)
             cache = FrameCache(folder)
             sources, healths = [layout.sources[index] for index in chosen], [self.report.videos[index] for index in chosen]
@@ -180,11 +180,10 @@ def nearest_skip(lengths: list[int], max_frames: int) -> int:
     counts = np.asarray([length for length in lengths if length > 0], np.int64)
     if not counts.size:
         return 1
-    low, high = 1, int(counts.max())
-    while low < high:  # the total falls as k grows: find the first k with a total of at most max_frames
-        middle = (low + high) // 2
-        low, high = (low, middle) if (-(-counts // middle)).sum() <= max_frames else (middle + 1, high)
-    return min((max(low - 1, 1), low), key=lambda skip: abs(int((-(-counts // skip)).sum()) - max_frames))
+    total = lambda skip: int((-(-counts // skip)).sum())
+    # It falls as k grows: the first k with at most max_frames, or the one before.
+    first = 1 + bisect_left(range(1, int(counts.max())), True, key=lambda skip: total(skip) <= max_frames)
+    return min((max(first - 1, 1), first), key=lambda skip: abs(total(skip) - max_frames))
 
 
 def _check(**numbers) -> None:

@@ -185,8 +185,8 @@ def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if high >= height and wide >= width else cv2.INTER_CUBIC)
 
 
-def read_frames(path: str | Path, *, frame_skip: int = 1, fps: float | None = None, image_fps: float = 25.0,
-                threads: int = 1, longest_still: float = _LONGEST_STILL) -> Iterator[np.ndarray]:
+def read_frames(path: str | Path, *, frame_skip: int = 1, fps: float | None = None,
+                longest_still: float = _LONGEST_STILL) -> Iterator[np.ndarray]:
     """Frames of one video, folder of images or stacked JPEG: uint8 RGB (H, W, 3) at their own size, rotation applied, pixels square.
 
     ``frame_skip``, ``fps`` and ``longest_still`` choose frames as :func:`pick` does. Raises UserError if not one frame can be read.
@@ -194,7 +194,7 @@ def read_frames(path: str | Path, *, frame_skip: int = 1, fps: float | None = No
     path, count = Path(path), 0
     if not path.exists():
         raise UserError(f"{path}: no such video; check the path")
-    stream = open_stream(path, kind_of(path), image_fps, threads)
+    stream = open_stream(path, kind_of(path))
     try:
         for picture, repeats, _ in pick(stream, frame_skip, fps, longest_still=longest_still):
             count += 1

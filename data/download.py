@@ -6,7 +6,6 @@ A URL is a web page (sites, playlists, searches such as ytsearch5:basketball) or
 again skips what is complete and goes on with what is not.
 """
 
-import fcntl
 import math
 import os
 import re
@@ -23,7 +22,8 @@ from data.collect import Collector, Plan, Tally, is_file
 from data.fetch import Limits, disk_full
 from data.manifest import NAME, Manifest
 from data.sites import BLOCKED, PYTUBE_WARNING, Pytube, Wish, YtDlp
-from utils.errors import UserError, script
+from utils.errors import UserError, need, script
+from utils.files import try_lock
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SEARCH = re.compile(r"ytsearch(date)?\d*:.")
@@ -65,13 +65,10 @@ class DownloadConfig:
     def check(self) -> "DownloadConfig":
         """Raises UserError naming the flag; sizes become bytes. Returns itself."""
         for name, least in (("max_videos", 1), ("max_height", 1), ("retries", 0), ("sleep", 0), ("backoff", 0)):
-            if not least <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least {least}")
+            need(name, getattr(self, name), least <= getattr(self, name) < math.inf, f"at least {least}")
         for name in ("max_duration", "timeout"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name} {getattr(self, name)}: must be above 0")
-        if self.timeout > 1e6:
-            raise UserError(f"--timeout {self.timeout}: must be at most 1e6 seconds")
+            need(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        need("timeout", self.timeout, self.timeout <= 1e6, "at most 1e6 seconds")
         for name in ("max_size", "max_total"):
             setattr(self, name, _bytes(name, getattr(self, name)))
         return self
@@ -80,8 +77,7 @@ class DownloadConfig:
 def _bytes(flag: str, text: int | str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", str(text).strip().lower())
     size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]]) if found else 0
-    if size < 1:
-        raise UserError(f"--{flag} {text}: must be a size such as 500MB, 2GiB or 1000000")
+    need(flag, text, size >= 1, "a size such as 500MB, 2GiB or 1000000")
     return size
 
 
@@ -143,13 +139,9 @@ def _claim(folder: Path) -> int:
         raise UserError(f"--out {folder}: cannot be used: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise UserError(f"--out {folder}: cannot be written; choose a folder you may write to")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(handle):
         os.close(handle)
-        raise UserError(f"--out {folder}: another download is filling it; wait for it, or use another --out") from None
-    except OSError:
-        pass  # a file system without locks; then nothing keeps two downloads apart
+        raise UserError(f"--out {folder}: another download is filling it; wait for it, or use another --out")
     for leftover in folder.glob(f".{Path(NAME).stem}.*.tmp.json"):
         leftover.unlink()
     return handle

@@ -6,6 +6,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -78,7 +79,20 @@ def decoder_threads(processes: int) -> int:
     return min(16, 4 * spare) if spare > 1 else 1
 
 
-def extract_one(task: tuple, beat) -> dict:
+class ExtractTask(NamedTuple):
+    """One video to extract: the cache's folder and the key of its entry there, what it is, its ``bad`` stretches, and how."""
+
+    folder: str
+    key: str
+    path: str
+    kind: str
+    name: str
+    bad: list
+    how: Extraction
+    threads: int
+
+
+def extract_one(task: ExtractTask, beat) -> dict:
     """Extract one video into the cache, unless another process just did. Returns the entry."""
     folder, key, path, kind, name, bad, how, threads = task
     cache = FrameCache(folder)
@@ -142,8 +156,8 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         turn = os.getpid() * 7919 % len(todo)
         todo = todo[turn:] + todo[:turn]
         threads = decoder_threads(min(pool.workers, len(todo)))
-        tasks = [(str(cache.folder), keys[index], str(sources[index].path), sources[index].kind, sources[index].name,
-                  healths[index].bad, how, threads) for index in todo]
+        tasks = [ExtractTask(folder=str(cache.folder), key=keys[index], path=str(sources[index].path), kind=sources[index].kind,
+                             name=sources[index].name, bad=healths[index].bad, how=how, threads=threads) for index in todo]
         total = sum(healths[index].frames + healths[index].corrupt for index in todo)
         size = sum(-(-healths[index].frames // how.frame_skip) for index in todo) * how.height * how.width * 3
         if how.fps is None and size > cache.free_bytes():

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
+USABLE = ("ok", "damaged")  # at least in part
 UNUSABLE = ("broken", "empty", "not a video")
 
 
@@ -48,6 +49,10 @@ class Health:
         self.faults.append(fault)
         return self
 
+    def frames_at(self, fps: float | None) -> int:
+        """How many frames there are at ``fps`` frames a second if given, else at the video's own rate."""
+        return int(self.frames / self.fps * fps + 0.5) if fps and self.fps else self.frames
+
 
 @dataclass
 class HealthReport:
@@ -76,8 +81,8 @@ class HealthReport:
     def mark_short(self, span: int, fps: float | None = None) -> None:
         """Mark the videos that hold fewer than ``span`` frames (at ``fps`` frames a second if given, else of their own)."""
         for video in self.videos:
-            frames = video.frames if not fps or not video.fps else int(video.frames / video.fps * fps + 0.5)
-            if video.status in ("ok", "damaged") and frames < span:
+            frames = video.frames_at(fps)
+            if video.status in USABLE and frames < span:
                 video.fail("too short", f"too short: {frames} frame{'s' * (frames != 1)}, a clip spans {span}")
 
     def as_dict(self) -> dict:

@@ -1,12 +1,11 @@
 """What was downloaded from where: ``manifest.json``, one entry for each video, whole on disk after each of them."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import write_json
+from utils.files import sha256_of, write_json
 
 NAME = "manifest.json"
 _FORMAT = 1
@@ -85,9 +84,3 @@ class Manifest:
             return False
         path = self.folder / entry.file
         return path.is_file() and path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ faults, is only collected safely there.
 import errno
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -25,11 +26,20 @@ _LOSS = ("error while decoding", "concealing", "corrupt", "invalid", "damaged", 
          "truncat", "partial file", "out of range", "illegal", "decode_slice_header", "bitstream", "overflow", "non-existing")
 
 
-def probe(task: tuple, beat=lambda count=1: None) -> Health:
-    """``task`` is (path, kind, name, content key, size, quick, image_fps). ``quick`` looks at packets and decodes nothing.
+class ProbeTask(NamedTuple):
+    """One video to examine. ``content``: its content key; ``size`` in bytes; ``quick`` looks at packets and decodes nothing."""
 
-    Never raises for what is wrong with a video: the returned :class:`Health` names it.
-    """
+    path: str
+    kind: str
+    name: str
+    content: str
+    size: int
+    quick: bool
+    image_fps: float
+
+
+def probe(task: ProbeTask, beat=lambda count=1: None) -> Health:
+    """Never raises for what is wrong with a video: the returned :class:`Health` names it."""
     path, kind, name, content, size, quick, image_fps = task
     health = Health(path=name, kind=kind, content=content, size=size)
     if kind == "frames":

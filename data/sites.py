@@ -48,7 +48,7 @@ class YtDlp:
         except ImportError:
             raise UserError("web pages need yt-dlp, which is not installed: pip install yt-dlp (addresses of video files do not)") from None
         self.version = f"yt-dlp {yt_dlp.version.__version__}"
-        self._log, self._limits, self._refusal, self._on_bytes = _Log(), limits, None, lambda have, total: None
+        self._log, self._refusal, self._on_bytes = _Log(), None, lambda have, total: None
         self._max_bytes, self._max_duration = limits.size, float("inf")
         self._ydl = yt_dlp.YoutubeDL({
             "format": f"bv*[height<={max_height}][ext=mp4]/b[height<={max_height}]/bv*[height<={max_height}]/b/bv*",

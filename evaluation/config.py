@@ -6,7 +6,7 @@ from math import inf
 from typing import Literal
 
 from metrics.protocols import named_protocol
-from utils.errors import UserError
+from utils.errors import UserError, need
 
 
 @dataclass
@@ -93,14 +93,10 @@ class EvaluateConfig:
         counts = given(self, "num_samples", "draws", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept",
                        "max_features_kept", "height", "width", "frame_skip", "threads")
         for name, value in counts.items():
-            if value < 1:
-                raise UserError(f"--{name} {value}: must be at least 1")
-        if self.resamples < 0 or self.resamples == 1:
-            raise UserError(f"--resamples {self.resamples}: must be 0, for no intervals, or at least 2")
-        if self.fps is not None and not 0 < self.fps < inf:
-            raise UserError(f"--fps {self.fps}: must be above 0, and finite")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must be at least 0 and below 2^63")
+            need(name, value, value >= 1, "at least 1")
+        need("resamples", self.resamples, self.resamples >= 0 and self.resamples != 1, "0, for no intervals, or at least 2")
+        need("fps", self.fps, self.fps is None or 0 < self.fps < inf, "above 0, and finite")
+        need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
         if self.fps is not None and self.frame_skip is not None:
             raise UserError("--frame_skip and --fps exclude each other: give one of them")
         if (self.height is None) != (self.width is None):

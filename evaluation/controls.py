@@ -63,7 +63,8 @@ def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], network
         raise UserError(f"--real {config.real}: {len(order)} clips without common frames; controls need {2 * FEWEST}; "
                         f"give more videos, or fewer --clip_frames than {settings['frames']}")
     kept, others = order[:half].sort().values, order[half:]
-    how = How(half, config.seed, config.batch_size, config.frames_per_clip, config.max_frames_kept, config.max_features_kept)
+    how = How(num_samples=half, seed=config.seed, batch_size=config.batch_size, frames_per_clip=config.frames_per_clip,
+              max_frames=config.max_frames_kept, max_features=config.max_features_kept)
     sides = {name: (_damaged(real, name, config.seed), others[:half]) for name in DAMAGES}
     sides["mode drop"] = real, _with_fewer_modes(real, others, config.seed)[:half]
     seen = {}

@@ -23,8 +23,9 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
                  precision: str, classes: list[str] = ()) -> Measured | None:
     """In the first process; where several work together the others help and get None."""
     shelf = Shelf(cache_folder(config.cache_dir) / "features")
-    how = How(config.num_samples, config.seed, config.batch_size, config.frames_per_clip, config.max_frames_kept, config.max_features_kept,
-              config.floor, config.resamples, config.one_per_video)
+    how = How(num_samples=config.num_samples, seed=config.seed, batch_size=config.batch_size, frames_per_clip=config.frames_per_clip,
+              max_frames=config.max_frames_kept, max_features=config.max_features_kept, floor=config.floor, resamples=config.resamples,
+              one_per_video=config.one_per_video)
     _enough_for_protocol(config, real, fake)
     _enough_clips(config, metrics, real, fake)
     found = compare_sets(metrics, real, fake, how, networks, shelf)

@@ -6,10 +6,11 @@ from evaluation.config import EvaluateConfig
 from evaluation.own_network import own_network
 from metrics.lpips import lpips
 from metrics.networks.network import Network, load_network
-from metrics.networks.weights import MissingWeights, find_weights, parse_weights, sha256_of
+from metrics.networks.weights import MissingWeights, find_weights, parse_weights
 from metrics.registry import Metric
 from utils import distributed, hardware
 from utils.errors import UserError
+from utils.files import sha256_of
 
 
 def load_networks(metrics: dict[str, Metric], config: EvaluateConfig) -> tuple[dict[str, Metric], dict[tuple, Network], list[str]]:

@@ -26,12 +26,8 @@ def flags_of_evaluate(flag: str):
 
 def read_clips(source: str, settings: dict, flag: str = "--data") -> VideoDataset:
     """``source`` extracted with ``settings``; where several processes work together the first one does it for all."""
-    for turn in (True, False):
-        if distributed.is_main() == turn:
-            with flags_of_evaluate(flag):
-                dataset = VideoDataset(source, **settings, quiet=not distributed.is_main())
-        distributed.barrier()
-    return dataset
+    with distributed.main_first(), flags_of_evaluate(flag):
+        return VideoDataset(source, **settings, quiet=not distributed.is_main())
 
 
 def crowd(name: str, dataset: VideoDataset) -> Crowd:

@@ -1,7 +1,7 @@
 """How far a number can be trusted: confidence intervals of statistics, and whether a value is more than chance.
 
 Both choose rows anew and ask the statistic again; it may hold whatever makes that fast, as
-:class:`metrics.frechet.FrechetResampler` does. What is drawn are whole groups, say all frames of a clip, because rows
+:class:`metrics.frechet.FrechetResampler` does. An interval draws whole groups, say all frames of a clip, because rows
 of one group are alike and would pass for more evidence than they are (Davison & Hinkley 1997, section 3.8). """
 
 import math
@@ -54,40 +54,33 @@ def bootstrap(statistic: Callable[..., float], sides: Sequence[int], *, groups: 
 @dataclass(frozen=True)
 class Chance:
     """What a statistic gives where there is nothing to find: its ``values`` over random splits of one crowd, and the
-    ``threshold`` above which a value is more than chance at ``level``."""
+    ``threshold`` above which a value is more than chance, with a p-value of 5% or less: (splits that give as much + 1) /
+    (splits + 1) (Phipson & Smyth 2010)."""
 
     values: tuple[float, ...]
     threshold: float
-    level: float
-
-    def p_value(self, value: float) -> float:
-        """How likely chance alone gives ``value`` or more: (splits that do + 1) / (splits + 1), never 0 (Phipson & Smyth
-        2010)."""
-        return (sum(other >= value for other in self.values) + 1) / (len(self.values) + 1)
 
     def exceeded_by(self, value: float) -> bool:
         return value > self.threshold
 
 
 def permutation_threshold(statistic: Callable[[Tensor, Tensor], float], pooled_count: int, split: tuple[int, int],
-                          repeats: int = 99, seed: int = 0, *, groups: Sequence | None = None, level: float = 0.95) -> Chance:
-    """The distribution of ``statistic(rows, other rows)`` over random disjoint parts of one crowd of ``pooled_count``
-    rows, say of reals against reals.
+                          repeats: int = 99, seed: int = 0) -> Chance:
+    """The distribution of ``statistic(rows, other rows)``, rows int64, over random disjoint parts of one crowd of
+    ``pooled_count`` rows, say of reals against reals.
 
-    ``split``: groups (rows where ``groups`` is None) in each part, which should be as many as the value to judge had.
-    ValueError if they are not there, or if ``repeats`` are too few for the level: 0.95 takes 19. """
-    members, = _members([pooled_count], [groups])
-    if min(split) < 1 or sum(split) > len(members):
-        raise ValueError(f"{len(members)} groups cannot be split into {split[0]} and {split[1]}")
-    # The smallest rank whose excess has a p-value of 1 - level or less.
-    rank = math.ceil(level * (repeats + 1) - 1e-9)
-    if not 1 <= rank <= repeats:
-        raise ValueError(f"{repeats} repeats have no threshold at level {level}")
+    ``split``: rows in each part, which should be as many as the value to judge had. ValueError if they are not there, or
+    if ``repeats`` are too few for 5%: it takes 19. """
+    if min(split) < 1 or sum(split) > pooled_count:
+        raise ValueError(f"{pooled_count} rows cannot be split into {split[0]} and {split[1]}")
+    rank = math.ceil(0.95 * (repeats + 1))  # the smallest whose excess has a p-value of 5% or less
+    if rank > repeats:
+        raise ValueError(f"{repeats} repeats have no threshold")
     values = []
     for number in range(repeats):
-        order = numpy_generator(seed, "permutation", number).permutation(len(members))
-        values.append(statistic(_rows(members, order[:split[0]]), _rows(members, order[split[0]:sum(split)])))
-    return Chance(tuple(values), sorted(values)[rank - 1], level)
+        order = torch.from_numpy(numpy_generator(seed, "permutation", number).permutation(pooled_count))
+        values.append(statistic(order[:split[0]], order[split[0]:sum(split)]))
+    return Chance(tuple(values), sorted(values)[rank - 1])
 
 
 def _members(sides: Sequence[int], groups: Sequence[Sequence | None] | None) -> list[list[Tensor]]:

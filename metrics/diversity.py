@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.collect import check_clips
 from metrics.protocol import Score
 
 SIDE = 32
@@ -32,8 +33,7 @@ class Diversity:
 
     def look(self, clips: Tensor, first: int) -> dict[str, Tensor]:
         """clips: uint8 ``(B, T, H, W, 3)``, numbered ``first``, ``first + 1`` ... -> "thumbnails" float32 ``(B, T * 3072)``."""
-        if clips.dim() != 5 or clips.dtype != torch.uint8 or clips.shape[-1] != 3 or clips.shape[1] < 1:
-            raise ValueError(f"clips must be uint8 (B, T, H, W, 3), got {clips.dtype} {tuple(clips.shape)}")
+        check_clips(clips, self.needs_frames)
         small = [F.adaptive_avg_pool2d(clip.movedim(-1, 1).float(), SIDE).flatten() / 255 for clip in clips.cpu()]
         return {"thumbnails": torch.stack(small)}
 

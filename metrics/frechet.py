@@ -47,31 +47,19 @@ class StreamingGaussian:
         points = finite(features)
         if points.shape[1] != len(self._mean):
             raise ValueError(f"features must be (B, {len(self._mean)}), got {tuple(points.shape)}")
-        mean = points.mean(dim=0)
-        points = points - mean
-        self._merge(len(points), mean, lambda scatter: scatter.addmm_(points.T, points))
-
-    def merge(self, other: "StreamingGaussian") -> None:
-        """Takes in what another has seen: a part of the same crowd, say from another process."""
-        if other._mean.shape != self._mean.shape:
-            raise ValueError(f"features of {len(self._mean)} and of {len(other._mean)} dimensions do not merge")
-        self._merge(other.count, other._mean, lambda scatter: scatter.add_(other._scatter))
+        if not len(points):
+            return
+        mean, total = points.mean(dim=0), self.count + len(points)
+        shift, points = mean - self._mean, points - mean
+        self._scatter.addmm_(points.T, points).addr_(shift, shift, alpha=self.count * len(points) / total)
+        self._mean = self._mean + shift * (len(points) / total)
+        self.count = total
 
     def gaussian(self) -> Gaussian:
         """What has been seen so far. ValueError below 2 features: one has no covariance."""
         _enough(self.count)
         covariance = self._scatter / (self.count - 1)
         return Gaussian(self.count, self._mean, (covariance + covariance.T) / 2)
-
-    def _merge(self, count: int, mean: Tensor, add_scatter) -> None:
-        if not count:
-            return
-        total = self.count + count
-        shift = mean - self._mean
-        add_scatter(self._scatter)
-        self._scatter.addr_(shift, shift, alpha=self.count * count / total)
-        self._mean = self._mean + shift * (count / total)
-        self.count = total
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:

@@ -9,6 +9,7 @@ import math
 
 from torch import Tensor
 
+from metrics.fidelity import fidelity
 from metrics.protocol import Score
 from metrics.samples import checked
 
@@ -21,10 +22,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> Score
         raise ValueError(f"{len(logits)} samples do not make {splits} splits")
     # The logarithm of a class that underflows to zero in a whole split would make the score undefined.
     logits = (logits - logits.amax(dim=1, keepdim=True)).clamp(min=-700)
-    from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
-    # isort: split
-    from torch_fidelity import metric_isc
-
+    metric_isc = fidelity("metric_isc")
     found = metric_isc.isc_features_to_metric(logits, splits, rng_seed=seed)
     most, classes = math.ceil(len(logits) / splits), logits.shape[1]
     note = f"at most {most} samples a split for {classes} classes: the score cannot be above {most}" if most < classes else ""

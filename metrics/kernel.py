@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metrics.fidelity import fidelity
 from metrics.protocol import Score
 from metrics.samples import checked
 
@@ -29,10 +30,7 @@ def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, subset_size: int = 10
         values = _of_subsets(fake, real, subsets, size, seed)
         mean, deviation = float(np.mean(values)), float(np.std(values))
     else:
-        from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
-        # isort: split
-        from torch_fidelity import metric_kid
-
+        metric_kid = fidelity("metric_kid")
         found = metric_kid.kid_features_to_metric(fake, real, kid_subsets=subsets, kid_subset_size=size, rng_seed=seed, verbose=False)
         mean, deviation = found[metric_kid.KEY_METRIC_KID_MEAN], found[metric_kid.KEY_METRIC_KID_STD]
     note = f"subsets of {size} samples, not {subset_size}: there are no more" if size < subset_size else ""

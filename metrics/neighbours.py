@@ -10,6 +10,7 @@ from metrics.diversity import Diversity
 
 COPIES = 0.5  # all generated clips are suspect when their median lies this much nearer to a real one than another real one does,
 SAME = 0.1  # and a single one when it lies this much nearer
+_BLOCK = 512  # points whose distances to all others are in memory at a time
 
 
 @dataclass
@@ -43,11 +44,11 @@ def nearest(real: Diversity, fake: Diversity, count: int, numbers: Tensor, frame
     return Memory(order.tolist(), places[order].tolist(), (distances[order] / scale).tolist(), remark)
 
 
-def _nearest(points: Tensor, others: Tensor, skip: Callable[[Tensor], Tensor] | None = None, block: int = 512) -> tuple[Tensor, Tensor]:
+def _nearest(points: Tensor, others: Tensor, skip: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """For each point the distance to the nearest of ``others`` and its place. ``skip``: rows of points -> which others do not count."""
     found = []
-    for start in range(0, len(points), block):
-        distances = torch.cdist(points[start:start + block], others)
+    for start in range(0, len(points), _BLOCK):
+        distances = torch.cdist(points[start:start + _BLOCK], others)
         if skip:
             distances[skip(torch.arange(start, start + len(distances)))] = torch.inf
         found.append(distances.min(dim=1))

@@ -109,7 +109,6 @@ def _flat(side: Features) -> Tensor:
     return side.features().flatten(0, 1)
 
 
-def _frame_rows(clips: Tensor | None, frames: int) -> Tensor | None:
+def _frame_rows(clips: Tensor, frames: int) -> Tensor:
     """Numbers of clips -> numbers of their frames."""
-    return None if clips is None else (clips[:, None] * frames + torch.arange(frames)).flatten()
-
+    return (clips[:, None] * frames + torch.arange(frames)).flatten()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from metrics.plots import INK, plain, png
+from utils.images import evenly, grid
 
 _GAP = 4  # white pixels between tiles
 _LINE = 26  # pixels a caption takes
@@ -19,25 +20,13 @@ _LETTER = 7.6  # pixels that a letter of a caption takes at most, on average
 _STRIPS, _TIMES = 4, 8  # clips of each side, and frames of each clip, that are shown over time
 
 
-def grid(frames: list[np.ndarray], columns: int) -> np.ndarray:
-    """uint8 ``(H, W, 3)`` frames of one size, row by row on white."""
-    height, width = frames[0].shape[:2]
-    rows = math.ceil(len(frames) / columns)
-    canvas = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
-    for index, frame in enumerate(frames):
-        top, left = index // columns * (height + _GAP), index % columns * (width + _GAP)
-        canvas[top:top + height, left:left + width] = frame
-    return canvas
-
-
 def side_by_side(real: list[np.ndarray], fake: list[np.ndarray], real_name: str, fake_name: str) -> bytes:
     """Two grids of frames under their names, as a PNG: as many of each, at most 4 columns and 4 rows a side."""
     columns = 3 if real[0].shape[1] > 1.2 * real[0].shape[0] else 4
     count = min(len(real), len(fake), 4 * columns)
     columns = min(columns, count)
-    spread = [np.linspace(0, len(side) - 1, count).round().astype(int) for side in (real, fake)]
-    grids = [grid([_resized(side[place], _SIDE // columns - _GAP) for place in places], columns)
-             for side, places in zip((real, fake), spread)]
+    grids = [grid(np.stack([_resized(side[place], _SIDE // columns - _GAP) for place in evenly(len(side), count)]), columns, _GAP)
+             for side in (real, fake)]
     return _rows([(grids, [real_name, fake_name])])
 
 
@@ -59,16 +48,16 @@ def differences(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
     return _rows([*lines, ([np.full_like(colours(ramp), 255)] * 2 + [colours(ramp)], ["", "", scale])])
 
 
-def strips(real: list[Tensor], fake: list[Tensor], names: tuple[str, str] = ("real", "fake")) -> bytes:
+def strips(real: list[Tensor], fake: list[Tensor]) -> bytes:
     """A few clips of each side, uint8 ``(T, H, W, 3)``, as rows of up to 8 frames from first to last, as a PNG. For T > 1."""
     count = min(len(real), len(fake), _STRIPS)
     rows = []
-    for name, clips in zip(names, (real, fake)):
-        times = np.unique(np.linspace(0, len(clips[0]) - 1, min(_TIMES, len(clips[0]))).round().astype(int)).tolist()
-        chosen = [clips[place] for place in np.linspace(0, len(clips) - 1, count).round().astype(int)]
+    for name, clips in (("real", real), ("fake", fake)):
+        times = evenly(len(clips[0]), _TIMES).tolist()
+        chosen = [clips[place] for place in evenly(len(clips), count)]
         width = min(_TILE, _WIDE // len(times)) - _GAP
         frames = [_resized(clip[time].numpy(), width) for clip in chosen for time in times]
-        rows.append(([grid(frames, len(times))], [f"{name}, frames {', '.join(map(str, times))}"]))
+        rows.append(([grid(np.stack(frames), len(times), _GAP)], [f"{name}, frames {', '.join(map(str, times))}"]))
     return _rows(rows)
 
 

@@ -8,6 +8,7 @@ al. 2020, arXiv 2002.09797, equations 5 and 6): one outlier among the reals does
 import torch
 from torch import Tensor
 
+from metrics.fidelity import fidelity
 from metrics.protocol import Score
 from metrics.samples import checked
 
@@ -17,10 +18,7 @@ NEIGHBOURS = 5  # of density and coverage
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Score, Score]:
     """Precision and recall of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or fewer."""
     real, fake = checked(real, fake, least=k + 1)
-    from utils import vision  # noqa: F401  torch_fidelity imports torchvision; here, because the two take seconds
-    # isort: split
-    from torch_fidelity import metric_prc
-
+    metric_prc = fidelity("metric_prc")
     found = metric_prc.prc_features_to_metric(fake, real, prc_neighborhood=k, verbose=False)
     return Score(found[metric_prc.KEY_METRIC_PRECISION]), Score(found[metric_prc.KEY_METRIC_RECALL])
 

@@ -14,6 +14,7 @@ from metrics.pixel import average, capped
 from metrics.protocol import Protocol, Result, Score
 from metrics.registry import Metric
 from metrics.sets import Crowd, draw_clips
+from utils.images import evenly
 from utils.progress import Progress
 
 STILL = "repeating the first frame"
@@ -57,7 +58,7 @@ def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callab
     All frames but the first are compared; the mean is over frames, and ``resamples`` of the clips give its interval. ValueError where the
     two differ in shape. """
     numbers, _ = draw_clips(real, int(min(num_samples, real.count)), seed)
-    wanted = set(np.linspace(0, len(numbers) - 1, min(SHOWN, len(numbers))).round().astype(int).tolist())
+    wanted = set(evenly(len(numbers), SHOWN).tolist())
     values: dict[str, list[Tensor]] = {name: [] for name in metrics}
     still: dict[str, list[Tensor]] = {name: [] for name in metrics}
     result = Predictions(real.name, real.content, len(numbers), 0, seed, {})

@@ -18,6 +18,7 @@ from metrics.protocol import Score
 from metrics.registry import COLLECTORS, Metric
 from metrics.shelf import Shelf
 from utils import distributed
+from utils.images import evenly
 from utils.progress import Progress
 from utils.seeds import numpy_generator
 
@@ -121,8 +122,7 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
             look_at_all(crowd, numbers, collectors, how.batch_size, progress, shelf)
             result.collected[side] = collectors
             if not side.startswith("floor") and distributed.is_main():
-                places = np.linspace(0, len(numbers) - 1, min(SHOWN, len(numbers))).round().astype(int)
-                result.shown[side] = [crowd.get(numbers[place:place + 1])[0] for place in places]
+                result.shown[side] = [crowd.get(numbers[place:place + 1])[0] for place in evenly(len(numbers), SHOWN)]
     if not distributed.is_main():
         return None
     for name, metric in metrics.items():

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.collect import check_clips
+
 NAMES = ("brightness", "contrast", "sharpness", "change")
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -39,8 +41,7 @@ class Profiles:
 
     def look(self, clips: Tensor, first: int) -> dict[str, Tensor]:
         """clips: uint8 ``(B, T, H, W, 3)`` -> each of ``NAMES``, float64 ``(B, T)``; whichever number the first clip has."""
-        if clips.dim() != 5 or clips.dtype != torch.uint8 or clips.shape[-1] != 3 or clips.shape[1] < 1:
-            raise ValueError(f"clips must be uint8 (B, T, H, W, 3), got {clips.dtype} {tuple(clips.shape)}")
+        check_clips(clips, self.needs_frames)
         found = torch.stack([_profile(clip.float()) for clip in clips.cpu()])
         return dict(zip(NAMES, found.double().unbind(1)))
 

@@ -5,17 +5,16 @@ system (64 channels everywhere, no normalisation, nearest-neighbour upsampling) 
 """
 
 from dataclasses import dataclass
-from math import ceil, gcd
+from math import ceil
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.growth import Growing, check_levels, double, fade, halve
-from models.layers import BatchNorm, MinibatchStd, SamePad
-from models.shape import ClipShape
+from models.layers import MinibatchStd, SamePad, before_tanh, norm_layers
+from models.shape import ClipShape, check_size, default_depth
 from models.spectral import normalise_spectrally
-from utils.errors import UserError
 
 
 @dataclass
@@ -72,7 +71,7 @@ class Generator(Growing):
         for outputs in reversed(channels):
             layers += [nn.Upsample(scale_factor=2, mode=config.g_upsample),
                        *_same_conv(inputs, outputs, config.g_kernel, config.g_norm == "none")]
-            layers += [*_norm(config.g_norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [*norm_layers(config.g_norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
             self._ends.append(len(layers))
         self.layers = nn.Sequential(*layers, *_same_conv(inputs, 3, config.g_out_kernel, True))
@@ -85,7 +84,7 @@ class Generator(Growing):
 
     def start_from(self, mean: Tensor) -> None:
         """``mean``: the training frames' mean (3, height, width) in [-1, 1]. Only with ``g_mean``."""
-        self.mean.copy_(torch.atanh(mean.clamp(-0.98, 0.98)))
+        self.mean.copy_(before_tanh(mean))
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.project(latents).view(-1, *self.grid).contiguous(memory_format=torch.channels_last)
@@ -116,7 +115,7 @@ class Discriminator(Growing):
             if height % 2 or width % 2:  # an odd side n becomes (n + 1) / 2, as published
                 layers += [nn.ZeroPad2d((0, width % 2, 0, height % 2))]
             conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=config.d_norm != "batch" or level == 0)
-            layers += [conv, *(_norm(config.d_norm, outputs) if level else []), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [conv, *(norm_layers(config.d_norm, outputs) if level else []), nn.LeakyReLU(0.2, inplace=True)]
             height, width, inputs = ceil(height / 2), ceil(width / 2), outputs
         if config.d_minibatch_std:
             layers += [MinibatchStd()]
@@ -145,25 +144,6 @@ class Discriminator(Growing):
         return self.from_rgb[str(level)](x) if level else x
 
 
-def default_depth(height: int, width: int) -> int:
-    """Halvings that bring the shorter side to 4..7 pixels (at least one)."""
-    return max(1, (min(height, width) // 4).bit_length() - 1)
-
-
-def check_size(height: int, width: int, depth: int | None) -> int:
-    """The depth to use: ``depth``, or the default one. UserError with the nearest sizes that work unless both sides are
-    multiples of 2**depth."""
-    used = depth or default_depth(height, width)
-    if height % 2**used == 0 and width % 2**used == 0:
-        return used
-    # Another size may have another default depth: a size counts only if it works with its own.
-    sizes = [tuple(max(1, round(side / 2**d)) * 2**d for side in (height, width)) for d in ([depth] if depth else range(1, used + 2))]
-    sizes = [size for size in sizes if depth or all(side % 2**default_depth(*size) == 0 for side in size)]
-    near = min(sizes, key=lambda size: abs(size[0] - height) + abs(size[1] - width))
-    raise UserError(f"--height {height} --width {width}: both sides must be multiples of {2**used} ({used} doublings); "
-                    f"the nearest allowed is --height {near[0]} --width {near[1]}")
-
-
 def initialise(network: nn.Module, kind: str) -> None:
     """Initial weights of every convolution and linear layer; biases zero."""
     for module in network.modules():
@@ -177,14 +157,6 @@ def initialise(network: nn.Module, kind: str) -> None:
             nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _norm(kind: str, channels: int) -> list[nn.Module]:
-    """The layer after a convolution, if there is one. Group norm (Wu & He 2018, arXiv 1803.08494) has 4 groups: with 8 and more its
-    backward pass takes several times as long on a CPU."""
-    if kind == "group":
-        return [nn.GroupNorm(gcd(4, channels), channels)]
-    return [BatchNorm(channels)] if kind == "batch" else []
 
 
 def _same_conv(inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Module]:

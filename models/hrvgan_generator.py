@@ -5,10 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.dcgan import check_size
 from models.growth import Growing, double, fade, shrink
 from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, initialise, kernel_span
-from models.shape import ClipShape
+from models.shape import ClipShape, check_size
 from models.sprites import Paths, carry, cut_out
 
 

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 from functools import partial
-from math import gcd, sqrt
+from math import sqrt
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dcgan import check_size
 from models.growth import check_levels
-from models.layers import BatchNorm, Conv3d
-from models.shape import ClipShape
+from models.layers import Conv3d, norm_layers
+from models.shape import ClipShape, check_size
 from utils.errors import UserError
 
 
@@ -107,7 +106,7 @@ class Modulation(nn.Module):
 
     def __init__(self, kind: str, channels: int, condition: int):
         super().__init__()
-        self.norm = BatchNorm(channels) if kind == "batch" else nn.GroupNorm(gcd(4, channels), channels)
+        self.norm, = norm_layers(kind, channels)
         self.linear = nn.Linear(condition, 2 * channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.interpolator import Interpolator
+from models.layers import in_float32
 from models.warp import backward_warp, pad_to
 from utils.errors import UserError
 
@@ -133,7 +134,7 @@ def cosines(side: int, number: int) -> tuple[Tensor, Tensor]:
 
 def _float32(layer: nn.Module, x: Tensor) -> Tensor:
     """What a pixel is must not be rounded to bfloat16."""
-    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+    with in_float32(x):
         return layer(x.float())
 
 

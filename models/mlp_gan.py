@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import BatchNorm, MinibatchStd
+from models.layers import BatchNorm, MinibatchStd, before_tanh
 from models.shape import ClipShape
 from utils.errors import UserError
 
@@ -99,7 +99,7 @@ class Generator(nn.Module):
 
     def start_from(self, mean: Tensor) -> None:
         """``mean``: the training frames' mean (3, height, width) in [-1, 1]. Only with ``g_mean``."""
-        self.mean.copy_(torch.atanh(mean.clamp(-0.98, 0.98)).flatten())
+        self.mean.copy_(before_tanh(mean).flatten())
 
     def mix_from(self, components: Tensor, mean: Tensor) -> None:
         """``components`` (components, 3, height, width): principal components before the tanh, each as long as its spread in the training

@@ -6,15 +6,14 @@ github.com/njesus15/gan_video, and what we would train today.
 """
 
 from dataclasses import dataclass
-from math import gcd, prod
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from models.dcgan import check_size
-from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd
-from models.shape import ClipShape
+from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, before_tanh, norm_layers
+from models.shape import ClipShape, check_size
 from models.spectral import normalise_spectrally
 from utils.errors import UserError
 
@@ -86,7 +85,7 @@ class TwoStreams(nn.Module):
         self.frames = shape.frames
         grid = (shape.frames >> time_depth, shape.height >> depth, shape.width >> depth)
         widths = _widths(config.g_width, config.max_width, depth)[::-1]  # from the first grid to level 1
-        norm = lambda channels: [*_norm(config.g_norm, channels), nn.ReLU(inplace=True)]
+        norm = lambda channels: [*norm_layers(config.g_norm, channels), nn.ReLU(inplace=True)]
         first = widths[0] if vector else inputs
         start = ConvTranspose3d(inputs, first, grid if vector else (grid[0], 1, 1))
         moving, still = [start, *norm(first)], []
@@ -140,7 +139,7 @@ class Generator(nn.Module):
 
     def start_from(self, mean: Tensor) -> None:
         """``mean``: the training frames' mean (3, H, W) in [-1, 1]. Only with ``g_mean``."""
-        self.mean.copy_(_before_tanh(mean))
+        self.mean.copy_(before_tanh(mean))
 
     def streams(self, latents: Tensor) -> dict[str, Tensor]:
         """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""
@@ -162,7 +161,7 @@ class ConditionalGenerator(nn.Module):
         inputs = 3
         for level, width in enumerate(_widths(config.g_width, config.max_width, depth)):
             layers += [nn.Conv2d(inputs, width, config.e_kernel, 2, config.e_kernel // 4),
-                       *(_norm(config.g_norm, width, 1e-3) if level else []), nn.ReLU(inplace=True)]
+                       *(norm_layers(config.g_norm, width, 1e-3) if level else []), nn.ReLU(inplace=True)]
             inputs = width
         if config.latent_dim:
             layers += [nn.Conv2d(inputs, config.latent_dim, (shape.height >> depth, shape.width >> depth)), nn.ReLU(inplace=True)]
@@ -174,7 +173,7 @@ class ConditionalGenerator(nn.Module):
 
     def streams(self, image: Tensor) -> dict[str, Tensor]:
         """The same parts as those of :class:`Generator`."""
-        return self.parts(self.encoder(image), _before_tanh(image.float()) if self.from_image else None)
+        return self.parts(self.encoder(image), before_tanh(image.float()) if self.from_image else None)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.streams(image)["film"]
@@ -191,7 +190,7 @@ class Discriminator(nn.Module):
         for level, width in enumerate(_widths(config.d_width, config.max_width, depth)):
             halve = level < time_depth
             layers += [Conv3d(inputs, width, (4 if halve else 3, 4, 4), (2 if halve else 1, 2, 2), 1),
-                       *(_norm(config.d_norm, width, 1e-3) if level else []), nn.LeakyReLU(0.2, inplace=True)]
+                       *(norm_layers(config.d_norm, width, 1e-3) if level else []), nn.LeakyReLU(0.2, inplace=True)]
             inputs = width
         self.layers = nn.Sequential(*layers)
         self.variety = MinibatchStd() if config.d_minibatch_std else nn.Identity()
@@ -253,13 +252,6 @@ def _widths(width: int, most: int, depth: int) -> list[int]:
     return [min(width * 2**level, most) for level in range(depth)]
 
 
-def _norm(kind: str, channels: int, eps: float = 1e-5) -> list[nn.Module]:
-    """The layer after a convolution, if there is one. More groups than four make group norm several times as slow backwards."""
-    if kind == "group":
-        return [nn.GroupNorm(gcd(4, channels), channels)]
-    return [BatchNorm(channels, eps)] if kind == "batch" else []
-
-
 def _up3d(inputs: int, outputs: int, how: str, double: bool) -> list[nn.Module]:
     """Height and width doubled, time too if ``double``."""
     if how == "deconv":
@@ -272,11 +264,6 @@ def _up2d(inputs: int, outputs: int, how: str, kernel: int) -> list[nn.Module]:
     if how == "deconv":
         return [nn.ConvTranspose2d(inputs, outputs, kernel, 2, kernel // 4)]
     return [nn.Upsample(scale_factor=2, mode="bilinear" if how == "linear" else how), nn.Conv2d(inputs, outputs, 3, padding=1)]
-
-
-def _before_tanh(picture: Tensor) -> Tensor:
-    """What tanh turns into ``picture``, in [-1, 1]; near black and white it would be without bound."""
-    return torch.atanh(picture.clamp(-0.98, 0.98))
 
 
 def build(config: VGANConfig, shape: ClipShape) -> dict[str, nn.Module]:

@@ -19,8 +19,7 @@ from configs.schema import TrainConfig
 from training import checkpoint
 from training.alarms import ending, worsening
 from training.folder import RunFolder
-from training.log import open_events, read_rows
-from utils.files import write_text
+from training.log import open_events, read_rows, write_rows
 from utils.progress import note
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,7 +195,7 @@ class Evaluations:
             if best:
                 checkpoint.point(self._folder.checkpoints, "best", path.name)
             self._rows = sorted([*self._rows, row], key=lambda row: row["step"])  # one that failed may come late
-            write_text(self._path, "".join(json.dumps(row) + "\n" for row in self._rows))
+            write_rows(self._path, self._rows)
             self._tell(row, best)
             self._tell_alarms([alarm for alarm in self.alarms if alarm["step"] == row["step"]])
             self.news = True

@@ -1,10 +1,7 @@
 """The run directory: whose it is, what may be continued there, and what must not be overwritten."""
 
-import fcntl
-import json
 import os
 import shutil
-from math import inf
 from pathlib import Path
 
 import yaml
@@ -12,9 +9,10 @@ import yaml
 from configs.schema import TrainConfig, differences, from_dict
 from data.synthetic import is_synthetic
 from training import checkpoint
+from training.log import read_rows
 from training.registry import MODELS
 from utils.errors import UserError
-from utils.files import is_temporary, writable_folder, write_text
+from utils.files import is_temporary, try_lock, writable_folder, write_text
 
 
 class RunFolder:
@@ -77,8 +75,7 @@ class RunFolder:
             old = from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), MODELS, str(path))
         except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, UserError):
             raise UserError(f"--out {self.path}: holds a config.yaml that is not one of a run; give a new or empty folder") from None
-        told = self.path / "metrics.jsonl"
-        reached = max((step for step in map(_step_of, told.read_text().splitlines()) if step < inf), default=0) if told.exists() else 0
+        reached = max((row["step"] for row in read_rows(self.path / "metrics.jsonl")), default=0)
         if reached > old.checkpoint_every:
             raise UserError(f"--out {self.path}: holds a run that came to step {reached}, but its checkpoints are gone; bring them back, use "
                             "another --out, or --restart to move it aside")
@@ -96,31 +93,12 @@ class RunFolder:
             number += 1
         self.path.rename(aside)
 
-    def truncate(self, name: str, last_step: int, every: int) -> None:
-        """Drop the lines of a JSON-lines file that tell of steps after ``last_step``: they will be written again. The last line, which
-        closed a run that now goes on, goes too unless its step is a multiple of ``every``."""
-        path = self.path / name
-        if path.exists():
-            lines = [(line, _step_of(line)) for line in path.read_text().splitlines()]
-            lines = [(line, step) for line, step in lines if step <= last_step]
-            if lines and lines[-1][1] % every:
-                lines.pop()
-            write_text(path, "".join(line + "\n" for line, _ in lines))
-
-
     def drop_samples(self, last_step: int) -> None:
         """Those of steps after ``last_step``, which will be made again or are of weights that were gone back from."""
         for path in self.samples.glob("step_*"):
             step = path.stem.removeprefix("step_")
             if step.isdecimal() and int(step) > last_step:
                 path.unlink()
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
-        return float("inf")  # a line cut short by a crash
 
 
 def _make(folder: Path) -> None:
@@ -136,11 +114,7 @@ def _locked(folder: Path) -> int:
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(handle):
         os.close(handle)
-        raise UserError(f"--out {folder}: another process is training there; wait for it, or use another --out") from None
-    except OSError:
-        pass  # a file system without locks; then nothing keeps two runs apart
+        raise UserError(f"--out {folder}: another process is training there; wait for it, or use another --out")
     return handle

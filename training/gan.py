@@ -1,6 +1,5 @@
 """The task of every adversarial family: a discriminator phase, a generator phase, the options between them."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from training.growth import stage
 from training.losses import LOSSES, NEEDS_REAL_IN_G, gradient_penalty, lipschitz_penalty, squared_slopes
 from training.optimizers import make_optimizer
 from training.penalty import CompiledSlopes
+from training.remarks import remarks
 from training.task import Batch, DataInfo, Noise, Phase, Request
 from utils import distributed
 from utils.errors import UserError
@@ -27,8 +27,9 @@ class GANTask:
     """Trains ``generator`` against ``discriminator`` (or critic) with the losses and penalties of the config.
 
     A network with ``takes_labels = True`` is called with class indices as its second argument. A generator with
-    ``takes_image = True`` is given frames (B, 3, H, W) of real clips, mostly the first, instead of latents. One with ``streams(...)``, called
-    like its ``forward``, gives the parts of its film by name: "film", "mask" ... Networks with ``set_growth`` (models/growth.py) may grow.
+    ``takes_image = True`` is given frames (B, 3, H, W) of real clips, mostly the first, instead of latents. One with ``streams(...)``,
+    called like its ``forward``, gives the parts of its film by name: "film", "mask" ... Networks with ``set_growth`` (models/growth.py)
+    may grow.
     """
 
     ema = ("generator",)
@@ -50,6 +51,9 @@ class GANTask:
                              ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
+        if config.wrong_labels and config.loss.startswith("wgan") and config.clip_weights is None:
+            raise UserError(f"--wrong_labels {config.wrong_labels:g} with --loss {config.loss}: nothing bounds by how much the critic prefers "
+                            "classes that come often; take --class_ce instead, or --loss bce, hinge or rpgan")
         if config.grow_from and not hasattr(generator, "set_growth"):
             raise UserError(f"--grow_from {config.grow_from}: {config.family} does not grow; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):
@@ -75,16 +79,9 @@ class GANTask:
         self.compiled_slopes = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty else None
 
     def get_ready(self) -> None:
-        """Warns where a penalty, or a grouping of the batch, means little."""
-        mixes = any(isinstance(layer, BatchNorm) for layer in self.nets["discriminator"].modules())
-        if self.config.loss == "wgan_gp" and mixes and distributed.is_main():
-            print("warning: --loss wgan_gp: its penalty is on each clip by itself, and with batch normalisation a verdict depends on the "
-                  "whole batch (Gulrajani et al. 2017, section 4); take --model.d_norm group, or none", file=sys.stderr, flush=True)
-        size, wanted = self.config.batch_size // distributed.world_size() // self.config.accumulate, self.config.m_per_class
-        groups = [layer.group_of(size) for layer in self.nets["discriminator"].modules() if isinstance(layer, MinibatchStd)]
-        if wanted > 1 and groups and groups[0] % wanted and wanted % groups[0] and distributed.is_main():
-            print(f"warning: --m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a "
-                  "pass, which mixes classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass", file=sys.stderr, flush=True)
+        """Tells of settings that mean little."""
+        for remark in remarks(self.config, self.nets["discriminator"]):
+            distributed.warn(remark)
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
@@ -155,10 +152,10 @@ class GANTask:
         statistics over clips must not mix real with generated ones."""
         if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
                for layer in self.nets["discriminator"].modules()):
-            verdict, mistaken = self._verdict_and_class(real, label, self.class_ce_d)
-            return verdict, self._verdict(fake, label), mistaken
-        logits, mistaken = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]), self.class_ce_d)
-        return logits[:len(real)], logits[len(real):], None if mistaken is None else mistaken[:len(real)]
+            verdict, class_ce = self._verdict_and_class(real, label, self.class_ce_d)
+            return verdict, self._verdict(fake, label), class_ce
+        logits, class_ce = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]), self.class_ce_d)
+        return logits[:len(real)], logits[len(real):], None if class_ce is None else class_ce[:len(real)]
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         config = self.config
@@ -167,7 +164,7 @@ class GANTask:
             with torch.no_grad():
                 fake = _call(self.nets["generator"], self._source(batch), batch.label)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
-        real, fake_logits, mistaken = self._judge(real_seen, fake_seen, batch.label)
+        real, fake_logits, class_ce = self._judge(real_seen, fake_seen, batch.label)
         loss = self.loss_d(real, fake_logits)
         if config.wrong_labels and self.num_classes > 1:
             refused = self.loss_d(real, self._verdict(real_seen, wrong(batch.label, self.num_classes, batch.noise)))
@@ -184,8 +181,8 @@ class GANTask:
             if gamma and batch.step % config.penalty_every == 0:
                 shown[name] = gradient_penalty(verdict, video, slopes)
                 shown["loss"] = shown["loss"] + gamma / 2 * config.penalty_every * shown[name]
-        if mistaken is not None:
-            shown["class_ce"] = mistaken.mean()
+        if class_ce is not None:
+            shown["class_ce"] = class_ce.mean()
             shown["loss"] = shown["loss"] + self.class_ce_d * shown["class_ce"]
         if config.loss == "wgan_gp":
             shown["gp"] = lipschitz_penalty(verdict, real_seen, fake_seen, batch.noise.uniform("between"), slopes)
@@ -220,9 +217,9 @@ class GANTask:
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
         asks = config.class_ce_steps is None or batch.step <= config.class_ce_steps
-        fake, mistaken = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce * asks)
-        if mistaken is not None:
-            shown["class_ce"] = mistaken.mean()
+        fake, class_ce = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce * asks)
+        if class_ce is not None:
+            shown["class_ce"] = class_ce.mean()
         real = None
         if config.loss in NEEDS_REAL_IN_G:
             with torch.no_grad():

@@ -35,7 +35,7 @@ class Film:
     UserError if there is none or it cannot be read.
     """
 
-    def __init__(self, path: str | Path, image_fps: float = 25.0):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         if not self.path.exists():
             raise UserError(f"--input {path}: there is no such file or folder")
@@ -43,7 +43,7 @@ class Film:
             raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")
         if kind_of(self.path) == "video" and self.path.suffix.lower() in IMAGE_ENDINGS:
             raise UserError(f"--input {path}: a single picture is no film; give a film, or a folder of its frames")
-        health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, image_fps))
+        health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, 25.0))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults + ["its sound is left out"] * _has_sound(self.path)

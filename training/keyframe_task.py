@@ -91,7 +91,7 @@ class KeyframeTask:
 
 
 def decibel(made: Tensor, real: Tensor) -> Tensor:
-    """PSNR over the batch."""
+    """(B, 3, H, W) in [-1, 1] each -> PSNR over the batch in dB, a scalar."""
     error = (made.detach().float().clamp(-1, 1) - real).square().mean() / 4
     return -10 * torch.log10(error + 1e-10)
 

@@ -3,21 +3,22 @@
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from data.batches import Batches
-from training.folder import RunFolder
+from utils.files import write_text
 from utils.progress import Progress
 
 
 class Log:
     """One object per logged step in ``metrics.jsonl``; the same numbers to TensorBoard and the bar."""
 
-    def __init__(self, folder: RunFolder, start: int, total: int, log_every: int, tensorboard: bool):
-        folder.truncate("metrics.jsonl", start, log_every)
-        folder.truncate("evaluations.jsonl", start, 1)
-        self._file = open(folder.path / "metrics.jsonl", "a", buffering=1)
-        self.events = open_events(folder.path, start) if tensorboard else None
+    def __init__(self, folder: Path, start: int, total: int, log_every: int, tensorboard: bool):
+        _truncate(folder / "metrics.jsonl", start, log_every)
+        _truncate(folder / "evaluations.jsonl", start, 1)
+        self._file = open(folder / "metrics.jsonl", "a", buffering=1)
+        self.events = open_events(folder, start) if tensorboard else None
         self.progress = Progress(total, "train", "steps", initial=start)
 
     def row(self, row: dict[str, float]) -> None:
@@ -71,11 +72,24 @@ def open_events(run: Path, step: int):
 
 
 def read_rows(path: Path) -> list[dict]:
-    """All rows of a metrics.jsonl; a last line cut short by a crash is left out."""
+    """All rows of a JSON-lines file, none if there is no file; a line cut short by a crash is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
-        try:
+        with suppress(ValueError):
             rows.append(json.loads(line))
-        except ValueError:
-            break
     return rows
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """A JSON-lines file of these rows, in place of what was there."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _truncate(path: Path, last_step: int, every: int) -> None:
+    """Drop the rows that tell of steps after ``last_step``: they will be written again. The last one, which closed a run that now goes on,
+    goes too unless its step is a multiple of ``every``."""
+    if path.exists():
+        rows = [row for row in read_rows(path) if row["step"] <= last_step]
+        if rows and rows[-1]["step"] % every:
+            rows.pop()
+        write_rows(path, rows)

@@ -1,7 +1,5 @@
 """The loop: turns a task's losses into steps, once for all families."""
 
-import json
-import math
 import os
 import signal
 import time
@@ -11,18 +9,18 @@ import torch
 
 from configs.schema import TrainConfig
 from data.batches import Batches
-from training import checkpoint, samples
+from training import checkpoint, rates, samples
 from training.alarms import Alarm, Watch, distance, non_finite, thumbnails, variety
 from training.ema import Averaged
 from training.evaluation import Evaluations
 from training.folder import RunFolder
-from training.log import Clock, Log
+from training.log import Clock, Log, write_rows
 from training.report import write_report
 from training.setup import Setup, prepare
 from training.step import run_phase, to_float
 from utils import distributed, hardware, images
 from utils.errors import EXIT_INTERRUPTED, UserError
-from utils.files import write_json, write_text
+from utils.files import write_json
 from utils.progress import note
 
 EXIT_ALARM = 3
@@ -246,7 +244,7 @@ class Loop:
         if not (self.folder.path / "reals.png").exists():
             shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)
             images.save_png(self.folder.path / "reals.png", images.grid(shown[:, 0].numpy()))
-        return Log(self.folder, self.step, self.setup.steps, self.config.log_every, self.config.tensorboard)
+        return Log(self.folder.path, self.step, self.setup.steps, self.config.log_every, self.config.tensorboard)
 
     @property
     def _told(self) -> list[dict]:
@@ -254,7 +252,7 @@ class Loop:
         return [*self.alarms, *self.evaluations.alarms]
 
     def _write_alarms(self) -> None:
-        write_text(self.folder.path / "alarms.jsonl", "".join(json.dumps(alarm) + "\n" for alarm in self._told))
+        write_rows(self.folder.path / "alarms.jsonl", self._told)
 
     def _show(self) -> None:
         """Samples, curves and the report."""
@@ -313,11 +311,7 @@ class Loop:
 
     def _set_lr(self) -> None:
         """Learning rates are a function of the step (and of the rollbacks so far)."""
-        scale = self.lr_scale * min(1.0, self.step / max(self.config.warmup, 1))
-        if self.config.lr_decay == "sqrt":
-            scale *= min(1.0, math.sqrt(self.config.lr_decay_from / self.step))
-        elif self.config.lr_decay == "cosine":
-            scale *= (1 + math.cos(math.pi * (self.step - 1) / self.setup.steps)) / 2
+        scale = self.lr_scale * rates.share(self.config, self.step, self.setup.steps)
         for phase in self.task.phases:
             for group, lr in zip(phase.optimizer.param_groups, self.base_lrs[phase.name]):
                 group["lr"] = lr * scale

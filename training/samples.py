@@ -40,10 +40,12 @@ def evaluating(nets: dict):
     training = {name: net.training for name, net in nets.items()}
     for net in nets.values():
         net.eval()
-    with torch.no_grad():
-        yield next(next(iter(nets.values())).parameters()).device
-    for name, net in nets.items():
-        net.train(training[name])
+    try:
+        with torch.no_grad():
+            yield next(next(iter(nets.values())).parameters()).device
+    finally:
+        for name, net in nets.items():
+            net.train(training[name])
 
 
 def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> Tensor:
@@ -94,7 +96,8 @@ def _film(first: np.ndarray, fixed: Request, task: Task, nets: dict, seed: int):
 
 
 def plot_losses(path: Path) -> None:
-    """``losses.png`` from ``metrics.jsonl`` beside it: losses, verdicts, diversity, distance; thin raw, thick smoothed."""
+    """``losses.png`` from ``metrics.jsonl`` beside it: losses, verdicts, diversity, distance, gradient norms; thin raw, thick
+    smoothed."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -1,6 +1,5 @@
 """From a config to what training needs: hardware, data, task."""
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -10,6 +9,7 @@ import torch
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from models.growth import halve
+from models.layers import before_tanh
 from training.growth import cut_short, grown_at
 from training.registry import FAMILIES
 from training.step import to_float
@@ -67,13 +67,8 @@ def prepare(config: TrainConfig) -> Setup:
 
 def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:
     """The main process extracts, then the others find the cache filled."""
-    make = lambda: VideoDataset(config.data, storage=config.storage, device=device, quiet=not distributed.is_main(), **config.data_kwargs())
-    if distributed.is_main():
-        dataset = make()
-        distributed.barrier()
-    else:
-        distributed.barrier()
-        dataset = make()
+    with distributed.main_first():
+        dataset = VideoDataset(config.data, storage=config.storage, device=device, quiet=not distributed.is_main(), **config.data_kwargs())
     if distributed.any_of(distributed.from_main(dataset.fingerprint) != dataset.fingerprint):
         raise UserError(f"--data {config.data}: not all processes read the same videos; see that every machine has the same files, and "
                         "look for broken ones with python -m data.scan")
@@ -112,11 +107,10 @@ def principal_components(dataset: VideoDataset, number: int) -> torch.Tensor:
     From the first frames of at most four times as many clips, spread evenly,
     by the eigenvectors of their Gram matrix (Sirovich & Kirby 1987).
     """
-    before_tanh = lambda frames: torch.atanh(frames.clamp(-0.98, 0.98)).flatten(1)
     mean, frames = mean_frame(dataset), []
     for part in _evenly(len(dataset), 4 * number).split(64):
-        frames.append(before_tanh(dataset.gather(part)["video"][:, 0].permute(0, 3, 1, 2).cpu().float() / 127.5 - 1))
-    frames = torch.cat(frames) - before_tanh(mean[None])
+        frames.append(before_tanh(dataset.gather(part)["video"][:, 0].permute(0, 3, 1, 2).cpu().float() / 127.5 - 1).flatten(1))
+    frames = torch.cat(frames) - before_tanh(mean).flatten()
     _, vectors = torch.linalg.eigh((frames @ frames.T).double())
     components = vectors.flip(1)[:, :number].T.float() @ frames / len(frames)**0.5
     return torch.cat([components, frames.new_zeros(number - len(components), frames.shape[1])]).view(number, *mean.shape)
@@ -148,9 +142,9 @@ def _clips_per_step(config: TrainConfig) -> int:
 def _warn_if_without_classes(config: TrainConfig, info: DataInfo) -> None:
     """No error: the recipe for classes trains on videos without, only not for what it is there for."""
     asked = [f"--{name} {getattr(config, name)}" for name in ("class_ce", "wrong_labels") if getattr(config, name)]
-    if asked and info.num_classes == 1 and distributed.is_main():
-        print(f"warning: {' and '.join(asked)}: the videos of --data {config.data} are all of one class, so nothing comes of it; "
-              "classes are top-level folders, with no video beside them", file=sys.stderr, flush=True)
+    if asked and info.num_classes == 1:
+        distributed.warn(f"{' and '.join(asked)}: the videos of --data {config.data} are all of one class, so nothing comes of it; "
+                         "classes are top-level folders, with no video beside them")
 
 
 def _warn_if_cut_short(config: TrainConfig, steps: int, clips: int) -> None:
@@ -158,5 +152,5 @@ def _warn_if_cut_short(config: TrainConfig, steps: int, clips: int) -> None:
     needed = grown_at(config)
     enough = f"--steps {needed}" if config.epochs is None else f"--epochs {ceil(needed * _clips_per_step(config) / clips)}"
     problem = cut_short(config, steps, enough)
-    if problem and distributed.is_main():
-        print(f"warning: {problem}", file=sys.stderr, flush=True)
+    if problem:
+        distributed.warn(problem)

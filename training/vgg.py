@@ -1,7 +1,7 @@
 """Perceptual loss: how far apart two pictures are for a network that was trained to recognise things.
 
 The network is the convolutional part of VGG16 (Simonyan & Zisserman 2015, arXiv 1409.1556, table 1, D) as far as its seventh
-convolution, written out here: torchvision's wheel does not load beside a CPU-only PyTorch, and nothing else of it is needed.
+convolution, written out here, as importing torchvision takes seconds and nothing else of it is needed.
 Weights come from a file of the user's, in safetensors: theirs are pickles, which may hold code.
 """
 

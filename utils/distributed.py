@@ -1,6 +1,8 @@
 """Several processes as one (torchrun): set-up, sums, and who speaks. Everything works unchanged in a single process."""
 
 import os
+import sys
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -51,6 +53,22 @@ def is_main() -> bool:
 def barrier() -> None:
     if world_size() > 1:
         dist.barrier()
+
+
+@contextmanager
+def main_first():
+    """The first process goes through the body before all others, which then find done what only one has to do."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()
+
+
+def warn(text: str) -> None:
+    """A warning on standard error, once for all processes."""
+    if is_main():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def wait_for_main() -> None:

@@ -28,6 +28,12 @@ class UserError(Exception):
     """Something the user can mend. The message says what is wrong, in which file or flag, and what to do, in one line."""
 
 
+def need(name: str, value, good: bool, what: str) -> None:
+    """UserError unless the ``value`` of the flag ``--name`` is ``good``: it must be ``what``."""
+    if not good:
+        raise UserError(f"--{name} {value}: must be {what}")
+
+
 def script(main) -> None:
     """Run ``main()`` as a shell command: returns its exit status to the shell and turns user errors into one line, status 2."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # half-written files are cleared away

@@ -1,6 +1,8 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -87,6 +89,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def try_lock(handle: int) -> bool:
+    """Lock an open file or folder until ``handle`` is closed, or this process ends; False if another process holds it. True on a file
+    system without locks too: there nothing keeps two apart."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def writable_folder(output: Path, flag: str = "--output") -> Path:

@@ -1,4 +1,4 @@
-"""From tensors to pictures: uint8 conversion, grids, PNG."""
+"""From tensors to pictures: uint8 conversion, what to show, grids, PNG."""
 
 from math import ceil, sqrt
 from pathlib import Path
@@ -26,6 +26,11 @@ def grid(frames: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
         y, x = (index // columns) * (height + gap), (index % columns) * (width + gap)
         sheet[y:y + height, x:x + width] = frame
     return sheet
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Which of ``count`` things to show, at most ``most`` of them, spread evenly from the first to the last: int64, in order."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
 def encode_png(picture: np.ndarray) -> bytes:

@@ -54,8 +54,8 @@ def weights(looks_at: Literal["frames", "clips"]) -> list[tuple[Tensor, Tensor]]
 
 def digest(looks_at: Literal["frames", "clips"]) -> str:
     """SHA-256 of the weights, in hex."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for layer in weights(looks_at):
         for tensor in layer:
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+            found.update(tensor.numpy().tobytes())
+    return found.hexdigest()

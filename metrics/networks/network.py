@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from metrics.networks import c3d, fixed, scripted
-from metrics.networks.weights import find_weights, sha256_of
+from metrics.networks.weights import find_weights
 from utils.errors import UserError
+from utils.files import sha256_of
 from utils.hardware import full_float32, pick_dtype
 
 LooksAt = Literal["frames", "clips"]

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from metrics.fidelity import fidelity
+
 Kind = Literal["tf1", "pytorch", "clean", "opencv_cubic"]
 
 
@@ -45,9 +47,7 @@ def _weights(kind: Kind, before: int, after: int, device: torch.device) -> tuple
 
 
 def _tf1(picture: np.ndarray, width: int) -> Tensor:
-    from utils import vision  # noqa: F401  torch_fidelity imports torchvision, which takes seconds; only Inception needs them
-    # isort: split
-    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x as narrow_or_widen
+    narrow_or_widen = fidelity("interpolate_compat_tensorflow").interpolate_bilinear_2d_like_tensorflow1x
     return narrow_or_widen(torch.from_numpy(picture)[None, None], (len(picture), width), align_corners=False)[0, 0]
 
 

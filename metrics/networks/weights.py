@@ -5,7 +5,6 @@ name in the folder $VIDGAN_WEIGHTS_DIR, or ~/.cache/vidgan/weights.
 """
 
 import glob
-import hashlib
 import http.client
 import os
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from utils.errors import UserError
-from utils.files import atomic_file, temporary_beside
+from utils.files import atomic_file, sha256_of, temporary_beside
 
 FOLDER = "VIDGAN_WEIGHTS_DIR"
 _TIMEOUT = 60.0  # seconds without a byte
@@ -89,12 +88,6 @@ def find_weights(name: str, given: dict[str, str]) -> Path:
         if (path := weights_folder() / file).is_file():
             return path
     raise MissingWeights(f"no weights for the network {name}: {_advice(name)}")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _advice(name: str) -> str:

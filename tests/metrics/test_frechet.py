@@ -160,13 +160,12 @@ def test_too_few_other_shapes_and_broken_numbers_are_refused():
 
 @settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(0, 9), min_size=2, max_size=8), offset=st.sampled_from([0, 1e3, 1e8]), seed=st.integers(0, 10**6))
-def test_batches_merged_are_the_whole(sizes, offset, seed):
+def test_batches_added_are_the_whole(sizes, offset, seed):
     features = normal(max(2, sum(sizes)), 6, seed=seed) + offset
-    parts = [StreamingGaussian(6) for _ in "ab"]
-    for number, part in enumerate(features.split([*sizes, len(features) - sum(sizes)])):
-        parts[number % 2].add(part)
-    parts[0].merge(parts[1])
-    found = parts[0].gaussian()
+    stream = StreamingGaussian(6)
+    for part in features.split([*sizes, len(features) - sum(sizes)]):
+        stream.add(part)
+    found = stream.gaussian()
     assert found.count == len(features) and torch.equal(found.covariance, found.covariance.T)
     assert torch.allclose(found.mean, features.mean(0), rtol=1e-14, atol=1e-14)
     expected = torch.from_numpy(np.cov(features - offset, rowvar=False))
@@ -181,8 +180,6 @@ def test_adding_nothing_changes_nothing_and_what_was_given_stays():
     mean, covariance = before.mean.clone(), before.covariance.clone()
     stream.add(x + 9)
     assert torch.equal(before.mean, mean) and torch.equal(before.covariance, covariance)
-    with pytest.raises(ValueError, match="do not merge"):
-        stream.merge(StreamingGaussian(5))
 
 
 # ---- chosen rows

@@ -7,8 +7,8 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from models.dcgan import DCGANConfig, Discriminator, Generator, build, default_depth
-from models.shape import ClipShape
+from models.dcgan import DCGANConfig, Discriminator, Generator, build
+from models.shape import ClipShape, default_depth
 from utils.errors import UserError
 
 SMALL = {"latent_dim": 6, "g_width": 4, "d_width": 4, "max_width": 8}

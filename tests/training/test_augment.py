@@ -133,5 +133,3 @@ def test_color_statistics_are_the_papers():
     chroma = (seen - seen.mean(1, keepdim=True)).flatten(1).std(1) / (video - video.mean(1, keepdim=True)).flatten(1).std(1)
     # saturation U(0, 2) times contrast U(0.5, 1.5)
     assert chroma.mean().item() == pytest.approx(1.0, abs=0.03) and chroma.max() <= 3
-
-

@@ -7,7 +7,6 @@ import torch
 
 from configs.schema import TrainConfig
 from models.dcgan import DCGANConfig
-from models.hrvgan_parts import HRVGANConfig
 from tests.training.runner import newest
 from training import checkpoint
 from training.gan import GANTask, wrong
@@ -263,17 +262,6 @@ def test_siblings_are_those_of_the_whole_batch_however_it_is_divided(clips, size
     assert torch.stack(parts).mean().item() == pytest.approx(whole.item(), rel=1e-5) and whole > 0.1
 
 
-@pytest.mark.parametrize("settings, warned", [({"batch_size": 12, "accumulate": 2, "m_per_class": 4}, "groups of 3 of the 6"),
-                                              ({"batch_size": 12, "m_per_class": 3}, "groups of 4 of the 12"),
-                                              ({"batch_size": 12, "m_per_class": 2}, ""), ({"batch_size": 16, "m_per_class": 8}, ""),
-                                              ({"batch_size": 18, "m_per_class": 1}, "")])
-def test_groups_of_a_class_that_the_minibatch_deviation_mixes_are_warned_of(capsys, settings, warned):
-    model = HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1)
-    build_task(TrainConfig(family="hrvgan", height=16, width=16, frames=4, model=model, **settings), DataInfo()).get_ready()
-    said = capsys.readouterr().err
-    assert warned in said and said.count("warning: --m_per_class") == bool(warned)
-
-
 def test_a_generator_that_answers_to_images_makes_no_siblings():
     with pytest.raises(UserError, match="--diversity 0.1"):
         answer_task(diversity=0.1)
@@ -301,8 +289,9 @@ def test_clipped_weights_stay_within_their_bounds(runner, tmp_path):
     assert bounds["discriminator"] == pytest.approx(0.01) and bounds["generator"] > 0.1
 
 
-@pytest.mark.parametrize("norm, loss, warned", [("batch", "wgan_gp", 1), ("group", "wgan_gp", 0), ("batch", "wgan", 0)])
-def test_a_penalty_on_clips_that_a_batch_mixes_is_warned_of_once(runner, tmp_path, norm, loss, warned):
-    run = runner.train("--out", tmp_path / "run", "--steps", "1", "--loss", loss, "--model.d_norm", norm)
-    lines = [line for line in run.stderr.splitlines() if line.startswith("warning: --loss wgan_gp: ")]
-    assert len(lines) == warned and all("--model.d_norm group" in line for line in lines)
+@pytest.mark.parametrize("loss, settings", [("wgan", {}), ("wgan_gp", {}), ("wgan", {"spectral_norm": True})])
+def test_wrong_labels_need_a_bounded_loss(loss, settings):
+    """Common classes come more often among right labels than among wrong ones, which a constant a class would make the most of."""
+    with pytest.raises(UserError, match=f"--wrong_labels 0.5 with --loss {loss}"):
+        answer_task(loss=loss, wrong_labels=0.5, **settings)
+    assert answer_task(loss=loss, wrong_labels=0.5, clip_weights=0.01)

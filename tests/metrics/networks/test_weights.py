@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from metrics.networks.weights import SOURCES, MissingWeights, find_weights, parse_weights, sha256_of
+from metrics.networks.weights import SOURCES, MissingWeights, find_weights, parse_weights
 from tests.data.web import web
 from utils.errors import UserError
+from utils.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[3]
 BODY = bytes(range(256)) * 40

@@ -1,0 +1,45 @@
+"""Films to remake that are none, or hold less than they seem to."""
+
+import av
+import numpy as np
+import pytest
+
+from generate import GenerateConfig, generate_video
+from tests.data.films import moving, write_film
+from tests.test_remake import run  # noqa: F401  a fixture
+from training.interpolate_film import Film
+from utils.errors import UserError
+from utils.images import save_png
+
+
+def test_a_film_without_times_has_25_frames_a_second_and_says_so(tmp_path):
+    path = tmp_path / "cam.h264"
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for frame in moving(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    film = Film(path)
+    assert len(list(film.frames())) == film.length == 20 and film.fps == 25 and any("holds no times" in said for said in film.troubles)
+
+
+def test_pictures_that_cannot_be_read_are_told(tmp_path, capsys):
+    for number, frame in enumerate(moving(5)):
+        save_png(tmp_path / "film" / f"{number}.png", frame)
+    (tmp_path / "film" / "2.png").write_bytes(b"rubbish")
+    assert len(list(Film(tmp_path / "film").frames())) == 4
+    assert "1 of 5 frames cannot be read and are left out" in capsys.readouterr().err
+
+
+def test_what_is_no_film_is_named(run, tmp_path):
+    write_film(tmp_path / "videos" / "a.mp4", moving(5))
+    save_png(tmp_path / "photo.png", moving(1)[0])
+    for name, said in (("videos", "a folder that holds no pictures"), ("photo.png", "a single picture is no film")):
+        with pytest.raises(UserError, match=said):
+            Film(tmp_path / name)
+    write_film(tmp_path / "film.mp4", moving(3))
+    with pytest.raises(UserError, match="--factor 50: makes 1250 frames a second of 25; --fps"):
+        generate_video(model_path=run, output_file=tmp_path / "x.mp4", input=str(tmp_path / "film.mp4"), factor=50)
+    with pytest.raises(UserError, match="--crf 30: is for .mp4 and .avi"):
+        GenerateConfig(output=str(tmp_path / "x.gif"), crf=30).check()

@@ -1,0 +1,53 @@
+"""Settings that are allowed and yet mean little, or nothing: told before training begins."""
+
+from dataclasses import fields
+
+from torch import nn
+
+from configs.schema import TrainConfig
+from models.layers import BatchNorm, MinibatchStd
+from utils import distributed
+
+
+def remarks(config: TrainConfig, discriminator: nn.Module) -> list[str]:
+    """On a GAN of ``config``, a sentence or two each."""
+    return [*_of_penalties(config, discriminator), *_of_groups(config, discriminator), *_of_no_effect(config)]
+
+
+def _of_penalties(config: TrainConfig, discriminator: nn.Module) -> list[str]:
+    penalties = [f"--loss {config.loss}"] * (config.loss == "wgan_gp") + [f"--{name} {getattr(config, name):g}" for name in ("r1", "r2")
+                                                                          if getattr(config, name)]
+    found = []
+    if penalties and any(isinstance(layer, BatchNorm) for layer in discriminator.modules()):
+        found.append(f"{' and '.join(penalties)}: the penalty is on each clip by itself, and with batch normalisation a verdict depends on "
+                     "the whole batch (Gulrajani et al. 2017, section 4); take --model.d_norm group, or none")
+    bounded = (config.clip_weights or config.r1 or config.r2 or config.spectral_norm or config.loss == "wgan_gp" and config.gp
+               or getattr(config.model, "d_norm", None) == "spectral")
+    if config.loss.startswith("wgan") and not bounded:
+        found.append(f"--loss {config.loss}: nothing bounds the critic's slopes, and its verdicts grow without end; take --loss wgan_gp, "
+                     "--clip_weights 0.01, --spectral_norm or --r1 10")
+    return found
+
+
+def _of_groups(config: TrainConfig, discriminator: nn.Module) -> list[str]:
+    """Of minibatch standard deviation, which compares clips in groups of up to four."""
+    size, wanted = config.batch_size // distributed.world_size() // config.accumulate, config.m_per_class
+    groups = [layer.group_of(size) for layer in discriminator.modules() if isinstance(layer, MinibatchStd)]
+    if groups and groups[0] == 1:
+        return [f"minibatch standard deviation has nothing to compare: the {size} clips of a pass make no groups of 2 to 4; take a multiple "
+                "of 4 clips a pass"]
+    if wanted > 1 and groups and groups[0] % wanted and wanted % groups[0]:
+        return [f"--m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a pass, which mixes "
+                "classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass"]
+    return []
+
+
+def _of_no_effect(config: TrainConfig) -> list[str]:
+    """Settings that are not as they usually are where nothing asks for them."""
+    used = {"penalty_every": config.r1 or config.r2, "compile_penalty": config.r1 or config.r2 or config.loss == "wgan_gp",
+            "gp": config.loss == "wgan_gp", "augment_p": config.augment, "augment_warmup": config.augment,
+            "class_ce_steps": config.class_ce, "grow_steps": config.grow_from, "grow_fade": config.grow_from,
+            "lr_decay_from": config.lr_decay == "sqrt", "beta1": config.optimizer != "rmsprop"}
+    usual = {item.name: item.default for item in fields(config)}
+    return [f"--{name} {getattr(config, name)}: there is nothing here that it applies to" for name, needed in used.items()
+            if not needed and getattr(config, name) != usual[name]]
