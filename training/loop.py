@@ -1,7 +1,5 @@
 """The loop: turns a task's losses into steps, once for all families."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from training.folder import RunFolder
 from training.log import Clock, Log, write_rows
 from training.report import write_report
 from training.setup import Setup, prepare
+from training.signals import Signals
 from training.step import run_phase, to_float
 from utils import distributed, hardware, images
 from utils.errors import EXIT_INTERRUPTED, UserError
@@ -56,7 +55,7 @@ class Loop:
         self.base_lrs = {phase.name: [group["lr"] for group in phase.optimizer.param_groups] for phase in self.task.phases}
         self.batches = Batches(setup.dataset, config.batch_size, config.seed, ordered=config.ordered, m_per_class=config.m_per_class,
                                rank=distributed.rank(), world=distributed.world_size(), workers=config.workers or 1)
-        self.interrupted, self.log, self.evaluations = False, None, Evaluations(config, folder, setup.device.type)
+        self.signals, self.log, self.evaluations = Signals(), None, Evaluations(config, folder, setup.device.type)
         # Of one class where it is asked for: how classes differ says nothing of a collapse within them.
         asked = any(getattr(net, "takes_labels", False) for net in self.task.nets.values())
         self.shown_class = setup.dataset.largest_class() if asked else None
@@ -80,21 +79,21 @@ class Loop:
         self.evaluations.begin(self.step, self.log and self.log.events)
         if self.log:
             self._write_alarms()
-        restore = self._catch_signals()
+        self.signals.catch()
         try:
             if self.step == 0 and self.config.on_alarm == "rollback":
                 self._save()  # there must be something to go back to
             status = self._steps(total)
             if status == 0 and distributed.any_of(self.evaluations.waiting):
                 distributed.stop()  # all leave together, so that the others need not wait
-                if main and not self.evaluations.finish(lambda: self.interrupted):
+                if main and not self.evaluations.finish(lambda: self.signals.received):
                     status = EXIT_INTERRUPTED
             if status == 0:
                 self.evaluations.complete()
             if self.evaluations.news:
                 self._report()
         finally:
-            restore()
+            self.signals.release()
             self.batches.close()
             self.evaluations.stop()
             if self.log:
@@ -114,7 +113,7 @@ class Loop:
             self.ema.update(self.task.nets, self.step)
             regular = self.step % config.log_every == 0
             logged = regular or self.step == total
-            stopping = distributed.any_of(self.interrupted)
+            stopping = distributed.any_of(self.signals.received)
             saved = self.step % config.checkpoint_every == 0 or self.evaluations.due(self.step) or self.step == total or stopping
             # On a CPU looking costs nothing; on a GPU it would wait for the step to end.
             if logged or saved or self.setup.device.type == "cpu":
@@ -315,17 +314,3 @@ class Loop:
         for phase in self.task.phases:
             for group, lr in zip(phase.optimizer.param_groups, self.base_lrs[phase.name]):
                 group["lr"] = lr * scale
-
-    def _catch_signals(self):
-        """SIGTERM, SIGHUP (a connection that ended), SIGUSR1 (what schedulers send before they end a job) and the first SIGINT end training
-        after the step; a second SIGINT ends it at once."""
-        def handle(number, frame):
-            if self.interrupted and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            if number == signal.SIGINT and distributed.is_main():
-                os.write(2, b"\nends after this step, with a checkpoint; Ctrl-C again ends at once, without\n")
-            self.interrupted = True
-        wanted = [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-                  if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's word is not taken back
-        before = {number: signal.signal(number, handle) for number in wanted}
-        return lambda: [signal.signal(number, old) for number, old in before.items()]
