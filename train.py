@@ -24,20 +24,32 @@ def main() -> int:
 
 def check_evaluation(config: TrainConfig) -> None:
     """What evaluate.py would refuse is refused now, not when the first checkpoint is there."""
+    import torch
+
     from evaluate import EvaluateConfig
     from evaluation.networks import split_weights
+    from evaluation.sources import check_clips
     from metrics.networks.weights import SOURCES, MissingWeights, find_weights
     from metrics.registry import choose
     from training.evaluation import flags
+    from training.setup import build_task
+    from training.task import DataInfo
 
-    decides = config.metric_names()[0]
-    network = choose(config.metrics)[decides].network
+    decides, chosen = config.metric_names()[0], choose(config.metrics)
+    network = chosen[decides].network
+    with torch.device("meta"):
+        answers = getattr(build_task(config, DataInfo(), torch.device("meta")), "takes_image", False)
+    if pairs := [name for name, metric in chosen.items() if metric.kind == "pairs" and not answers]:
+        raise UserError(f"--metrics {config.metrics}: {', '.join(pairs)} would compare each frame with its reference, and clips of "
+                        f"{config.family} have none; leave it out")
+    # How long the clips must be that a network looks at is known once it is loaded.
+    check_clips({name: metric for name, metric in chosen.items() if not metric.needs}, {}, config.data_kwargs(), "this run")
     try:
         wanted = parse(EvaluateConfig, flags(config, "checkpoint", "output"))
     except (UserError, ValueError) as error:  # ValueError: a quotation mark without its other half
         raise UserError(f"--eval_flags {config.eval_flags}: {error}") from None
-    chosen = wanted.checkpoint, wanted.output, wanted.metrics, wanted.num_samples
-    if chosen != ("checkpoint", "output", config.metrics, config.eval_samples):
+    asked = wanted.checkpoint, wanted.output, wanted.metrics, wanted.num_samples
+    if asked != ("checkpoint", "output", config.metrics, config.eval_samples):
         raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
                         "--metrics and --eval_samples")
     given = split_weights(wanted.weights)[1]

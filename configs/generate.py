@@ -41,7 +41,8 @@ class GenerateConfig:
     """Way through latent space: arcs between random points, a smooth random walk, or a closed walk."""
     interpolate: str | None = None
     """Seeds A:B: one arc from the first latent of the film with --seed A to that with --seed B, instead of `path` and `seed`. A generator
-    of clips plays its clip forwards and backwards meanwhile, each frame from the latent of its own moment."""
+    of clips plays its clip forwards and backwards meanwhile, each frame from the latent of its own moment. In a YAML file with quotes,
+    which takes 7:9 for a time otherwise."""
     label: str | None = None
     """Class to show, of a family that knows classes; without it, cells of the grid (and films) take turns through the classes."""
     keyframe_seconds: float = 2.0

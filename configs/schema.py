@@ -119,7 +119,8 @@ class TrainConfig:
     share_fakes: bool = True
     """Update the generator first and let the discriminator train on the very same clips: one generator pass a step less."""
     r1: float = 0.0
-    """Weight gamma of the zero-centred gradient penalty on real clips, gamma/2 E|grad|^2."""
+    """Weight gamma of the zero-centred gradient penalty on real clips, gamma/2 E|grad|^2: the slope at what the discriminator sees, which
+    with `augment` is the augmented clip."""
     r2: float = 0.0
     """The same on generated clips."""
     penalty_every: int = 1
@@ -156,7 +157,7 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the averaged generator that is sampled from; 0 samples from the trained one."""
     clip_grad: float | None = None
-    """Clip gradients to this norm."""
+    """Clip gradients to this norm; those of a step with a penalty that is taken at every N-th (`penalty_every`) with it."""
     seed: int = 0
     """Everything random follows from it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -229,8 +230,8 @@ class TrainConfig:
             if getattr(self, item.name) == "" and item.name not in ("augment", "eval_flags"):
                 raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
         if self.optimizer == "adam_lean" and self.beta1 > 0.9:
-            raise UserError(f"--beta1 {self.beta1} with --optimizer adam_lean: its first moment is kept in bfloat16, where a mean stands still "
-                            "above 0.9; take 0.9 or less, or --optimizer adam")
+            raise UserError(f"--beta1 {self.beta1} with --optimizer adam_lean: its first moment is kept in bfloat16, where a mean stands "
+                            "still above 0.9; take 0.9 or less, or --optimizer adam")
         if self.steps is not None and self.epochs is not None:
             raise UserError("--steps and --epochs both given: give one of them")
         if sum(value is not None for value in (self.fps, self.max_frames)) + (self.frame_skip != 1) > 1:

@@ -199,7 +199,8 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
         else:
             sources.append(Source(file, "video", entry, label[name]))
     if not sources:
-        raise UserError(f"{lists}: none of the {len(wanted)} videos of {of} lies under {root} (the first is {wanted[0] if wanted else 'none'})")
+        first = wanted[0] if wanted else "none"
+        raise UserError(f"{lists}: none of the {len(wanted)} videos of {of} lies under {root} (the first is {first})")
     notes = [f"{len(missing)} of {len(wanted)} videos of {of} are not on disk (the first is {missing[0]})"] if missing else []
     return Layout(root, sources, classes, notes + _not_read(unread))
 

@@ -122,7 +122,7 @@ class _Repeats(nn.Module):
         nn.init.constant_(self.body[-1].bias, -3.0)  # most footage moves
 
     def forward(self, features0: list[Tensor], features1: list[Tensor], time: Tensor) -> Tensor:
-        seen = [(time.flatten(1) - 0.5).square()]  # as all else here, the same for a film played backwards
+        seen = [(time.flatten(1) - 0.5).square()]  # the same for a film played backwards
         for first, second in zip(features0, features1):
             seen += [(first.float() + second.float()).mean((2, 3)), (first.float() - second.float()).abs().mean((2, 3))]
         return self.body(torch.cat(seen, 1)).float().squeeze(1)

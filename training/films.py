@@ -23,8 +23,8 @@ def check_source(sampler: Sampler, image: str | None, streams: bool) -> None:
     if image is not None and not sampler.takes_image:
         raise UserError(f"--image {image}: {sampler.family} makes nothing from an image; leave it out, or take a model of vgan_conditional")
     if image is not None and sampler.config.random_frame:
-        note("this model was trained on frames from anywhere in a clip (--random_frame): the image may stand at any moment of its film, and "
-             "clips do not go on from each other")
+        note("this model was trained on frames from anywhere in a clip (--random_frame): the image may stand at any moment of its film, "
+             "and clips do not go on from each other")
     if streams and not sampler.has_streams:
         raise UserError(f"--streams: {sampler.family} has no streams to show; leave it out, or take a model of vgan, of vgan_conditional, "
                         "or of hrvgan trained with --model.sprites")

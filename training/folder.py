@@ -65,8 +65,8 @@ class RunFolder:
         if is_synthetic(data) or not folder.is_dir() or not out.is_relative_to(folder.resolve()):
             return
         if not any(part.startswith(".") for part in out.relative_to(folder.resolve()).parts):
-            raise UserError(f"--out {self.path}: lies in --data {data}, where its films would be taken for videos to train on; take another "
-                            "folder")
+            raise UserError(f"--out {self.path}: lies in --data {data}, where its films would be taken for videos to train on; take "
+                            "another folder")
 
     def _refuse_without_checkpoints(self) -> None:
         """A run that ended before its first checkpoint begins anew; one that has come further would be lost."""
@@ -77,8 +77,8 @@ class RunFolder:
             raise UserError(f"--out {self.path}: holds a config.yaml that is not one of a run; give a new or empty folder") from None
         reached = max((row["step"] for row in read_rows(self.path / "metrics.jsonl")), default=0)
         if reached > old.checkpoint_every:
-            raise UserError(f"--out {self.path}: holds a run that came to step {reached}, but its checkpoints are gone; bring them back, use "
-                            "another --out, or --restart to move it aside")
+            raise UserError(f"--out {self.path}: holds a run that came to step {reached}, but its checkpoints are gone; bring them back, "
+                            "use another --out, or --restart to move it aside")
 
     def _refuse_foreign(self) -> None:
         """A folder that holds files but no run is somebody's: never fill it."""

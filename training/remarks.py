@@ -34,11 +34,11 @@ def _of_groups(config: TrainConfig, discriminator: nn.Module) -> list[str]:
     size, wanted = config.batch_size // distributed.world_size() // config.accumulate, config.m_per_class
     groups = [layer.group_of(size) for layer in discriminator.modules() if isinstance(layer, MinibatchStd)]
     if groups and groups[0] == 1:
-        return [f"minibatch standard deviation has nothing to compare: the {size} clips of a pass make no groups of 2 to 4; take a multiple "
-                "of 4 clips a pass"]
+        return [f"minibatch standard deviation has nothing to compare: the {size} clips of a pass make no groups of 2 to 4; take a "
+                "multiple of 4 clips a pass"]
     if wanted > 1 and groups and groups[0] % wanted and wanted % groups[0]:
-        return [f"--m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a pass, which mixes "
-                "classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass"]
+        return [f"--m_per_class {wanted}: minibatch standard deviation takes groups of {groups[0]} of the {size} clips of a pass, which "
+                "mixes classes; take --m_per_class 2 or 4 and a multiple of 4 clips a pass"]
     return []
 
 

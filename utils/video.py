@@ -63,7 +63,8 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18) -> Frac
     if not above.is_dir():
         raise UserError(f"cannot write {path}: {above} is a file, not a folder; choose another path")
     if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= 51:
-        raise UserError(f"crf is {crf}: give a whole number from 0 (huge, nothing lost but half of the colours' resolution) to 51 (worst); 18 is good")
+        raise UserError(f"crf is {crf}: give a whole number from 0 (huge, nothing lost but half of the colours' resolution) to 51 (worst); "
+                        "18 is good")
     rate = exact_rate(fps)
     if path.suffix.lower() == ".gif" and rate > MAX_GIF_FPS:
         raise UserError(f"fps is {fps}: a GIF shows at most {MAX_GIF_FPS} frames per second; write an .mp4")

@@ -110,7 +110,8 @@ def test_of_films_of_unequal_length_classes_are_those_of_the_clips_compared(meas
 
 def test_other_videos_than_those_of_training_are_told(measured, monkeypatch, tmp_path):
     monkeypatch.setattr(Painter, "config", SimpleNamespace(**vars(Painter.config) | {"data": f"{tmp_path}/real"}))
-    measure = lambda data: [note for note in measured("--metrics", "diversity", classes=("cat",), data=data)["notes"] if "not those" in note]
+    notes = lambda data: measured("--metrics", "diversity", classes=("cat",), data=data)["notes"]
+    measure = lambda data: [note for note in notes(data) if "not those" in note]
     assert measure(None) and not measure("real"), "those of --data need not be"
     known = VideoDataset(tmp_path / "real", 16, 16, 2, split="all", cache_dir=tmp_path / "cache", quiet=True)
     monkeypatch.setattr(Painter, "videos", known.fingerprint)

@@ -126,7 +126,8 @@ def outcome(out: Path) -> dict:
     files = {path.name: path.read_bytes() for path in sorted(newest(out).glob("*.safetensors"))}
     assert set(files) == {"nets.safetensors", "ema.safetensors", "optimizer.safetensors"}
     state = json.loads((newest(out) / "state.json").read_text())
-    return {**files, "state": {name: value for name, value in state.items() if name not in ("config", "arithmetic")}, "checkpoint": newest(out).name,
+    told = {name: value for name, value in state.items() if name not in ("config", "arithmetic")}
+    return {**files, "state": told, "checkpoint": newest(out).name,
             "rows": rows(out), "alarms": (out / "alarms.jsonl").read_text()}
 
 

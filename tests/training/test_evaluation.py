@@ -148,7 +148,7 @@ def test_lines_of_later_steps_go_though_nothing_is_evaluated_any_more(runner, tm
 def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
     """Training is complete then; the same command only evaluates. A failure is one warning."""
     out = tmp_path / "run"
-    command = ["--out", out, *FP32, "--steps", 6, "--eval_every", "6", "--metrics", "swd_motion"]
+    command = ["--out", out, *FP32, "--steps", 6, "--eval_every", "6", "--eval_flags=--data nowhere"]
     run = runner.start(*command)
     assert run.until(lambda: at_work(out) and "waiting for the evaluation of step 6 " in run.stderr)
     run.signal(signal.SIGINT)
@@ -157,7 +157,7 @@ def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
     again = runner.train(*command)
     assert "complete at step 6" in again.stdout and outcome(out) == before
     (warning,) = re.findall("WARNING.*", again.stderr)
-    assert "evaluation of step 6 failed, training goes on: --metrics swd_motion: needs clips of 2 frames or more" in warning
+    assert "evaluation of step 6 failed, training goes on: --data nowhere: there is no such file or folder" in warning
     assert not told(out) and checkpoint.named(out / "checkpoints", "best") is None
 
 
@@ -188,6 +188,8 @@ def test_one_of_two_processes_evaluates_and_the_other_does_not_wait(runner, tmp_
     (["--eval_flags", "--metrics=swd_color"], "by --metrics and --eval_samples"),
     (["--best", "swd_motion"], "--best swd_motion: must be one of --metrics swd"),
     (["--metrics", ","], "--metrics ,: "),
+    (["--metrics", "swd,psnr"], "psnr would compare each frame with its reference, and clips of dcgan have none"),
+    (["--metrics", "swd_motion"], "--metrics swd_motion: needs clips of 2 frames or more; those of this run have 1"),
     (["--metrics", "fid,swd"], "--metrics fid,swd: fid tells which checkpoint is best, and cannot be computed: no weights for")])
 def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
     refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2,

@@ -20,7 +20,8 @@ GROUPS = HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1)
     ({"batch_size": 10, "accumulate": 2}, "the 5 clips of a pass make no groups"), ({"batch_size": 12, "accumulate": 2}, ""),
     ({"loss": "wgan_gp", "penalty_every": 16}, "--penalty_every 16: there is nothing here"), ({"r2": 1.0, "penalty_every": 16}, ""),
     ({"gp": 1.0}, "--gp 1.0: there is nothing"), ({"augment_p": 0.5}, "--augment_p 0.5"), ({"augment_p": 0.5, "augment": "color"}, ""),
-    ({"grow_steps": 7}, "--grow_steps 7"), ({"optimizer": "rmsprop", "beta1": 0.1}, "--beta1 0.1"), ({"lr_decay_from": 7}, "--lr_decay_from 7")])
+    ({"grow_steps": 7}, "--grow_steps 7"), ({"optimizer": "rmsprop", "beta1": 0.1}, "--beta1 0.1"),
+    ({"lr_decay_from": 7}, "--lr_decay_from 7")])
 def test_what_means_little_is_told(capsys, settings, said):
     config = TrainConfig(family="hrvgan", height=16, width=16, frames=4, model=GROUPS, **settings)
     build_task(config.check(), DataInfo()).get_ready()

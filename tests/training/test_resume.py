@@ -179,7 +179,7 @@ def test_leftovers_of_a_crash(runner, straight, tmp_path):
     half = out / "checkpoints" / ".step_000050.77.0a1b2c3d.tmp"
     half.mkdir()
     (half / "nets.safetensors").write_bytes(b"half")
-    leftovers = [out / ".report.77.0a1b2c3d.tmp.html", out / "samples" / ".step_000050.77.0a1b.tmp.png",
+    leftovers = [out / ".report.77.0a1b2c3d.tmp.html", out / "samples" / ".step_000050.77.0a1b2c3d.tmp.png",
                  out / "checkpoints" / ".latest.77.0a1b2c3d.tmp"]
     for path in leftovers:
         path.write_text("half")
