@@ -1,5 +1,6 @@
 """``--dry_run``: what a run would be, without writing anything into its directory."""
 
+import sys
 import time
 from math import lcm
 
@@ -66,7 +67,6 @@ def _measure(setup: Setup, batches: Batches) -> tuple[list[tuple[float, float]],
     if setup.device.type == "cuda":
         return measured[1:], f"peak on the device {torch.cuda.max_memory_allocated(setup.device) / 2**20:,.0f} MiB"
     import resource
-import sys
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, elsewhere kilobytes
     return measured[1:], f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:,.0f} MiB"
 
