@@ -35,7 +35,8 @@ def psnr(made: Tensor, real: Tensor) -> Tensor:
 
 def laplacian(made: Tensor, real: Tensor) -> Tensor:
     """Mean absolute differences of the levels of a Laplacian pyramid, added up (Bojanowski et al. 2018, arXiv 1707.05776, eq. 3,
-    with equal weights): five bands, fewer for frames under 32 pixels, and the rest."""
+    with equal weights): five bands, fewer for frames under 32 pixels, and the rest. The coarser level comes back by bilinear
+    interpolation between pixel centres, which lies half a pixel beside where it was taken: bands hold a little of the slope too."""
     total, difference = 0.0, made - real  # the pyramid is linear
     for _ in range(_LAPLACIAN_LEVELS):
         if min(difference.shape[-2:]) < 4:
