@@ -59,9 +59,11 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
 
 def _checked(kind: type, values: dict, group: str = "") -> dict:
     """The values, paths that begin with ~ made whole: a shell does that, but not for what stands in a YAML file. UserError where one is
-    empty there."""
+    empty, there or because of a variable that is not set."""
     for item in fields(kind):
-        if values.get(item.name, 0) is None and item.default is not None and item.name != "model":
+        value = values.get(item.name, 0)
+        if (value is None and item.default is not None and item.name != "model"
+                or value == "" and not group and item.name not in getattr(kind, "MAY_BE_EMPTY", ())):
             raise UserError(f"--{group}{item.name}: is empty; give a value, or leave it out")
     return {name: os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
             for name, value in values.items()}
@@ -117,7 +119,7 @@ class _OnceEach(yaml.SafeLoader):
     """YAML whose names stand once: of two lines for one setting the first would be lost without a word."""
 
     def construct_mapping(self, node, deep=False):
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"]
         for name in names:
             if names.count(name) > 1:
                 raise yaml.YAMLError(f"{name} stands there twice")

@@ -78,9 +78,6 @@ class GenerateConfig:
 
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""
-        for item in fields(self):
-            if getattr(self, item.name) == "":
-                raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
         for name in ("num_frames", "num_videos", "batch_size", "best_of"):
             value = getattr(self, name)
             need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")

@@ -18,6 +18,7 @@ class TrainConfig:
 
     RIVALS: ClassVar = (("steps", "epochs"), ("frame_skip", "fps", "max_frames"))
     VERBATIM: ClassVar = ("eval_flags",)
+    MAY_BE_EMPTY: ClassVar = ("augment", "eval_flags")
 
     family: str = "dcgan"
     """Which system to train."""
@@ -226,12 +227,6 @@ class TrainConfig:
                 need(name, getattr(self, name), good(getattr(self, name)), what)
         self._check_model()
         need("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
-        for item in fields(self):
-            if getattr(self, item.name) == "" and item.name not in ("augment", "eval_flags"):
-                raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
-        if self.optimizer == "adam_lean" and self.beta1 > 0.9:
-            raise UserError(f"--beta1 {self.beta1} with --optimizer adam_lean: its first moment is kept in bfloat16, where a mean stands "
-                            "still above 0.9; take 0.9 or less, or --optimizer adam")
         if self.steps is not None and self.epochs is not None:
             raise UserError("--steps and --epochs both given: give one of them")
         if sum(value is not None for value in (self.fps, self.max_frames)) + (self.frame_skip != 1) > 1:

@@ -8,6 +8,7 @@ the .npy; an entry without it does not exist.
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -21,10 +22,11 @@ from utils.errors import UserError
 from utils.files import atomic_file, temporary_beside, write_json
 from utils.progress import Progress
 
-FORMAT = 4  # raise it when extraction comes to give other pixels for the same settings
+FORMAT = 3  # raise it when extraction comes to give other pixels for the same settings
 _HEADER_BYTES = 128  # of a .npy file, whatever the number of frames: NumPy leaves room for it to grow
 _STALE_SECONDS = 24 * 3600
 _SETTLED_NS = 2_000_000_000
+_WORTH_BYTES = 32 << 20  # less than this is read as fast as remembered
 _LONG_BYTES = 1 << 30  # more than this takes so long to read that it is shown
 _SYNC_BYTES = 256 << 20
 
@@ -66,7 +68,7 @@ def content_keys(sources: list[Source], folder: Path | None = None, quiet: bool 
         for index, key in zip(todo, threads.map(lambda index: _content_key(sources[index]), todo)):  # hashing frees the interpreter's lock
             found[index] = key
             progress.update()
-            if memos[index][0] is not None and key[0]:
+            if memos[index][0] is not None and key[0] and key[1] == memos[index][1]:  # all of it could be read
                 write_json(memos[index][0], key)
     return found
 
@@ -80,11 +82,11 @@ def _memo(source: Source, folder: Path | None) -> tuple[Path | None, int]:
     except OSError:
         return None, 0
     size = sum(state.st_size for state in states)
-    if folder is None or any(time.time_ns() - state.st_ctime_ns < _SETTLED_NS for state in states):
+    if folder is None or size < _WORTH_BYTES or any(time.time_ns() - state.st_ctime_ns < _SETTLED_NS for state in states):
         return None, size
-    facts = [[os.path.realpath(file), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+    facts = [[file.name, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
              for file, state in zip(files, states)]
-    name = hashlib.blake2b(json.dumps([source.kind, facts]).encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b(json.dumps([source.kind, os.path.realpath(source.path), facts]).encode(), digest_size=16).hexdigest()
     return folder / "health" / f"key-{name}.json", size
 
 
@@ -179,5 +181,7 @@ class FrameCache:
         """What is to be tried again the next time."""
         (self.folder / "frames" / f"{key}.json").unlink(missing_ok=True)
 
-    def free_bytes(self) -> int:
-        return shutil.disk_usage(self.folder).free
+    def free_bytes(self) -> float:
+        """What may still be written; infinity on a file system that does not tell."""
+        usage = shutil.disk_usage(self.folder)
+        return usage.free if usage.total else math.inf

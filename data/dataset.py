@@ -77,13 +77,13 @@ class VideoDataset(torch.utils.data.Dataset):
             sources, healths = [layout.sources[index] for index in chosen], [self.report.videos[index] for index in chosen]
             keys, entries = extract_all(cache, sources, healths, how, pool, quiet=quiet)
         self._note_extraction(healths, entries, how)
-        self._stop_if_too_broken(data, max_broken)
         for key, entry in zip(keys, entries):
             if not isinstance(entry, Failure) and not entry["frames"]:  # its disk may be back the next time
                 cache.forget(key)
+        self._stop_if_too_broken(data, max_broken)
         if not quiet:
             for said in [*self.report.notes, *filter(None, [self.report.trouble()])]:
-                note(f"warning: --data {data}: {said}")
+                note(f"warning: {data}: {said}")
         good = [index for index, entry in enumerate(entries) if not isinstance(entry, Failure) and entry["frames"]]
         self._index([entries[index] for index in good], [sources[index].label for index in good])
         if not len(self):

@@ -121,9 +121,11 @@ def extract_one(task: ExtractTask, beat) -> dict:
         return cache.write(key, frames(thin=False), describe)
 
 
-def _aspect(health: Health) -> dict:
-    """Part of a key only where pixels are not square, so that whatever else was extracted before that was looked at is still known."""
-    return {} if health.pixel_aspect == 1 else {"pixel_aspect": health.pixel_aspect}
+def _special(health: Health) -> dict:
+    """Part of a key only where pixels are not square, or where there is damage, beyond which films were not read once: whatever else was
+    extracted before that is still known."""
+    return ({} if health.pixel_aspect == 1 else {"pixel_aspect": health.pixel_aspect}) | (
+        {"past_damage": True} if health.status == "damaged" else {})
 
 
 def _content(source: Source, health: Health) -> str:
@@ -145,7 +147,7 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
 
     Raises UserError if the disk is full.
     """
-    keys = [entry_key(_content(source, health), {**asdict(how), "bad": health.bad, "kind": health.kind, **_aspect(health)})
+    keys = [entry_key(_content(source, health), {**asdict(how), "bad": health.bad, "kind": health.kind, **_special(health)})
             for source, health in zip(sources, healths)]
     entries: list = [cache.load(key) for key in keys]
     missing = [index for index, entry in enumerate(entries) if entry is None]
@@ -159,9 +161,9 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         tasks = [ExtractTask(folder=str(cache.folder), key=keys[index], path=str(sources[index].path), kind=sources[index].kind,
                              name=sources[index].name, bad=healths[index].bad, how=how, threads=threads) for index in todo]
         total = sum(healths[index].frames + healths[index].corrupt for index in todo)
-        size = sum(-(-healths[index].frames // how.frame_skip) for index in todo) * how.height * how.width * 3
-        if how.fps is None and size > cache.free_bytes():
-            raise _full(cache, f"{cache.free_bytes() / 1e9:.1f} GB are free", size)
+        size = sum(-(-healths[index].frames_at(how.fps) // how.frame_skip) for index in todo) * how.height * how.width * 3
+        if size > (free := cache.free_bytes()):
+            raise _full(cache, f"{free / 1e9:.1f} GB are free", size)
         try:
             with Progress(total, f"extracting {len(todo)} video{'s' * (len(todo) != 1)}", "frames", quiet=quiet) as progress:
                 results = pool.map(extract_one, tasks, on_beat=progress.update)

@@ -61,7 +61,7 @@ def find_sources(path: str | Path, split: str = "train", split_list: int = 1) ->
     root = Path(os.path.expanduser(path))
     if not root.exists():
         raise UserError(f"--data {path}: no such file or folder; give {ACCEPTED}")
-    lists = _find_split_lists(root)
+    lists = find_split_lists(root)
     if lists is not None:
         return _from_split_list(root, lists, ("train", "test") if split == "all" else (split,), split_list)
     if split == "test":
@@ -161,7 +161,7 @@ def _in_one_folder(folder: Path, names: list[str]) -> list[tuple[Path, str]]:
     return [(folder, "frames")] if len(images) > 1 else []  # one picture is a cover or a logo
 
 
-def _find_split_lists(root: Path) -> Path | None:
+def find_split_lists(root: Path) -> Path | None:
     if root.is_dir():
         for folder in (root, root / "ucfTrainTestlist"):
             if any(folder.glob("trainlist0*.txt")):

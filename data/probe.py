@@ -32,10 +32,10 @@ class ProbeTask(NamedTuple):
     path: str
     kind: str
     name: str
-    content: str
-    size: int
-    quick: bool
-    image_fps: float
+    content: str = ""
+    size: int = 0
+    quick: bool = False
+    image_fps: float = 25.0
 
 
 def probe(task: ProbeTask, beat=lambda count=1: None) -> Health:
@@ -57,11 +57,12 @@ def probe(task: ProbeTask, beat=lambda count=1: None) -> Health:
             with open_container(path) as container:
                 _probe_container(health, container, logs, quick, beat)
         except (FileNotFoundError, PermissionError) as error:  # of FFmpeg's errors too: a link to nothing, a file of somebody else
+            health.passing = True
             health.fail("broken", f"cannot be read: {error.strerror}")
         except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
             reason = _reason(logs) or getattr(error, "strerror", None) or str(error)
             known = _looks_like_video(path)
-            health.passing = isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EIO)
+            health.passing = _of_the_machine(error)
             health.fail("broken" if known else "not a video", f"cannot be opened: {reason}" if known else f"not a video: {reason}")
         except OSError as error:
             health.passing = True
@@ -93,8 +94,10 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
             break
         except (av.FFmpegError, ValueError) as error:
             walk.end_fault = _reason(logs[lines:]) or str(getattr(error, "strerror", error))
+            health.passing = _of_the_machine(error)
             break
-        walk.packet(packet)
+        if not (quick and packet.is_discard):  # before the first picture that an edit list shows
+            walk.packet(packet)
         try:
             frames = [] if quick else packet.decode()
         except (av.FFmpegError, ValueError) as error:
@@ -165,7 +168,7 @@ class _Walk:
             uneven = sum(abs(gap - middle) > max(0.1 * middle, 1.5 * self._base) for gap in gaps)
             health.variable_rate = uneven > max(1, 0.02 * len(gaps)) and not health.bad
             # The stamps of a constant rate are rounded to the time base: gaps of 4 and 5 hundredths in a GIF are 24 frames a second.
-            near = [gap for gap in gaps if abs(gap - middle) < min(1.5 * self._base, 0.75 * middle)]
+            near = [gap for gap in gaps if abs(gap - middle) < min(1.5 * self._base, 0.75 * middle)] or [middle]
             measured = len(gaps) / (max(times) - min(times)) if health.variable_rate else 1 / statistics.fmean(near)
             # Headers are exact where time stamps are rounded, but some lie outright.
             health.fps = declared if abs(declared / measured - 1) < (0.005 if health.variable_rate else 0.02) else measured
@@ -249,6 +252,10 @@ def _pace(gaps: list[float], fps: float) -> float:
         return fps
     # Time stamps are rounded: their mean is nearer the rate than any of them.
     return min(1 / statistics.fmean(gap for gap in gaps if 0.8 * short < gap < 1.2 * short), max(fps, _FASTEST))
+
+
+def _of_the_machine(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EIO)
 
 
 def _lost(lines: list) -> bool:

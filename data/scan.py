@@ -11,13 +11,13 @@ from data.cache import cache_folder, content_keys
 from data.health import Health, HealthReport
 from data.layouts import Layout, find_sources
 from data.pool import Failure, WorkerPool
-from data.probe import probe
+from data.probe import ProbeTask, probe
 from data.synthetic import is_synthetic
 from utils.errors import EXIT_USER_ERROR, UserError, script
 from utils.files import write_text
 from utils.progress import Progress
 
-_PROBE_FORMAT = 4  # raise it when a probe comes to see other things
+_PROBE_FORMAT = 5  # raise it when a probe comes to see other things
 
 
 def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, image_fps: float = 25.0,
@@ -34,7 +34,7 @@ def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, 
         healths[index] = _recall(path, source.name)
     todo = [index for index, health in enumerate(healths) if health is None]
     if todo:
-        tasks = [(str(sources[index].path), sources[index].kind, sources[index].name, *identities[index], quick, image_fps)
+        tasks = [ProbeTask(str(sources[index].path), sources[index].kind, sources[index].name, *identities[index], quick, image_fps)
                  for index in todo]
         with Progress(len(tasks), "scanning", "videos", quiet=quiet) as progress:
             results = pool.map(probe, tasks, on_done=lambda task: progress.update())

@@ -85,9 +85,6 @@ class EvaluateConfig:
 
     def check(self) -> "EvaluateConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself, with what `protocol` fixes filled in."""
-        for item in fields(self):
-            if getattr(self, item.name) == "":
-                raise UserError(f"--{item.name}: is empty; give a value, or leave it out")
         if self.protocol:
             self._apply_protocol()
         counts = given(self, "num_samples", "draws", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept",

@@ -1,5 +1,6 @@
 """A checkpoint's samples against real clips, extracted as those it was trained on."""
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -31,8 +32,9 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
                         f"reconstructions")
     trained = sampler.config
     source = config.data or trained.data
-    # Where frames are kept and who extracts them is this machine's own.
-    settings = trained.data_kwargs() | {"cache_dir": config.cache_dir, "workers": None} | given(config, "fit", "split")
+    # Where frames are kept and who extracts them is this machine's own, though they may lie where training had them.
+    kept = config.cache_dir or (trained.cache_dir if trained.cache_dir and os.access(trained.cache_dir, os.W_OK) else None)
+    settings = trained.data_kwargs() | {"cache_dir": kept, "workers": None} | given(config, "fit", "split")
     _check_protocol(config, sampler)
     if trained.max_frames and sampler.frame_skip:  # the rate it knows, and not the one that other videos would get
         settings |= {"frame_skip": sampler.frame_skip, "max_frames": None}
@@ -82,7 +84,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
                                   precision, dataset.classes))
         if parts[-1]:
             parts[-1].notes += rates(dataset.fps, sampler.fps, shown) + unusable(dataset)
-            if config.data is None and _as_trained(settings, trained) and dataset.fingerprint != sampler.videos:
+            if config.data is None and _as_trained(settings | {"frames": shown}, trained) and dataset.fingerprint != sampler.videos:
                 parts[-1].notes.append(f"the videos in {source} are not those that the model was trained on, or not all of them")
             if labels and (absent := [each for each, number in zip(sampler.classes, known.tolist()) if number < 0]):
                 parts[-1].notes.append(f"{len(absent)} of the model's {sampler.num_classes} classes have no real clip: "
@@ -92,7 +94,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
 
 def _labels_to_ask_for(sampler: Sampler, classes: list[str], labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
     """Numbers of clips to generate -> their labels: the ``labels`` (N,), numbers among ``classes``, of the real clips they are compared
-    with, in another order. In turn where the two sides have no class in common."""
+    with (in the first draw), in another order. In turn where the two sides have no class in common."""
     number_of = {name: number for number, name in enumerate(sampler.classes)}
     of_real = torch.tensor([number_of.get(name, -1) for name in classes] or [-1])[labels]
     of_real = of_real[of_real >= 0]

@@ -145,7 +145,7 @@ GENERATE = {
     "output below a file": (["--output", "{root}/file/film.mp4"], "file"),
     "output not writable": (["--output", "/sys/film.mp4"], "/sys"),
     "output is a folder": (["--output", "{root}/videos"], "videos"),
-    "frames into a full folder": (["--output", "{root}/foreign.png", "--num_frames", 0], "--num_frames 0"),
+    "frames into a full folder": (["--output", "{root}/foreign.png"], "holds other things"),
 }
 EVALUATE = {
     "nothing": ([], "--checkpoint"),

@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training import checkpoint
@@ -131,3 +132,23 @@ def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch)
         assert [sum(row) for row in account["asked_by_found"]] == [5] * len(both["classes"])
         assert sum(account["per_class"]) / len(both["classes"]) == pytest.approx(account["accuracy"])
     assert chosen["variety"] != plain["variety"] == first["best_of_1"]["variety"]
+
+
+def test_the_peers_of_the_interpolator_get_what_they_deserve():
+    from benchmarks import interpolation
+    from tests.data.films import moving
+
+    first, middle, second = moving(3, height=96, width=128, speed=4)
+    error = lambda made: np.abs(made.astype(int) - middle)[16:-16, 16:-16].mean()
+    assert error(interpolation.dis(first, second)) < error(interpolation.blend(first, second))
+    film = [np.full((16, 16, 3), 10 * place, np.uint8) for place in range(9)]
+    for lag in (0, 1, 2):
+        assert interpolation.best_alignment(film[lag:], film[1::2])["psnr"] == pytest.approx(interpolation.MOST_PSNR)
+
+
+def test_recipes_are_compared_within_the_budget_and_in_all():
+    from benchmarks import recipes
+
+    points = lambda *values: [{"step": at, "seconds": 10.0 * at, "swd": value, "floor": 1.0} for at, value in enumerate(values, 1)]
+    found = recipes.summarise({"recommended": [{"points": points(9.0, 2.0)}], "published": [{"points": points(9.0, 5.0)}]}, 10.0)
+    assert found["times_closer_within_budget"]["median"] == 1 and found["times_closer"]["median"] == 4

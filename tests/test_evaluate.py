@@ -279,3 +279,29 @@ def test_real_clips_pass_through(clips, tmp_path):
     assert 15 < measured["psnr"]["score"]["value"] < 35 and 0.4 < measured["ssim"]["score"]["value"] < 0.95
     fine = "96x128"
     assert measured["swd"]["score"]["parts"][fine] > 1.5 * measured["swd"]["floor"]["parts"][fine]
+
+
+def test_a_report_html_of_another_is_kept(folders, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(UserError, match="holds a report.html that is none of ours"):
+        evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--num_samples", "4", "--output", str(tmp_path)])
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_lpips_is_measured_with_the_weights_that_are_named(folders, tmp_path):
+    from safetensors.torch import save_file
+
+    from data.decode import read_frames
+    from metrics.lpips import lpips
+    from utils.vision import torchvision
+    torch.manual_seed(0)
+    weights, names = tmp_path / "alex.safetensors", ("real/walk/0.mp4", "fake/walk/0.avi")
+    save_file(dict(torchvision.models.alexnet().features.state_dict()), weights)
+    evaluate.main(["--real", f"{folders}/{names[0]}", "--fake", f"{folders}/{names[1]}", "--metrics", "lpips", "--resamples", "0",
+                   "--weights", f"lpips={weights}", "--output", str(tmp_path / "report")])
+    found = values_of(tmp_path / "report")["metrics"]["lpips"]
+    real, fake = (torch.from_numpy(np.stack(list(read_frames(folders / name)))) for name in names)
+    expected = lpips(weights)(fake, real, data_range=255)
+    assert found["score"]["value"] == pytest.approx(expected.mean().item(), rel=1e-4) and expected.min() > 0
+    assert found["score"]["parts"]["worst frame"] == pytest.approx(expected.max().item(), rel=1e-4)
+    assert found["protocol"]["weights"].startswith("alex.safetensors ")

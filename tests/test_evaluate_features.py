@@ -7,11 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import evaluate
 from evaluation.own_network import own_network
 from tests.ports import free_port
 from tests.test_evaluate import ROOT, folders, run, scene, values_of  # noqa: F401  fixtures
+from training.restore import load_sampler
+from training.step import to_float
 from utils.errors import UserError
 from utils.video import write_video
 
@@ -218,3 +221,14 @@ def test_the_run_of_own_is_called_by_its_flag(run, tmp_path):
         evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={tmp_path}/nowhere", "--output", str(tmp_path)])
     with pytest.raises(UserError, match="--protocol fid_random_4_skip1 is the one"):
         evaluate.main(["--checkpoint", str(run), "--protocol", "fid_random_4_skip2", "--output", str(tmp_path)])
+
+
+def test_features_of_a_discriminator_are_each_clip_s_own_and_what_its_last_layer_is_given(run):
+    network, net = own_network(str(run), "cpu"), load_sampler(run, "cpu", "fp32").nets["discriminator"].eval()
+    clips = torch.randint(0, 256, (4, 1, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = network.function(clips)["features"]
+    with torch.no_grad():
+        expected = torch.cat([net.layers(to_float(clip[None], torch.device("cpu"))[:, :, 0]).flatten(1) for clip in clips])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="it knows clips of 1x32x32, not of 2x32x32"):
+        network.function(clips.expand(-1, 2, -1, -1, -1))

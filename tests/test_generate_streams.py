@@ -11,7 +11,7 @@ import evaluate
 from data.decode import fit_frame
 from generate import GenerateConfig, film_frames, generate_video
 from tests.training.runner import QUICK
-from training.films import PANELS, load_image
+from training.films import PANELS, check_source, load_image
 from training.restore import load_sampler
 from utils.errors import UserError
 from utils.images import to_uint8
@@ -194,3 +194,11 @@ def test_pairs_mean_nothing_for_films_from_noise(runs, tmp_path):
     with pytest.raises(UserError, match="made from noise"):
         evaluate.main(["--checkpoint", str(runs / "vgan"), "--metrics", "psnr", "--output", str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_frames_from_anywhere_says_so(runs, photo, capsys):
+    sampler = load_sampler(runs / "vgan_conditional", device="cpu", precision="fp32")
+    for anywhere in (False, True):
+        sampler.config.random_frame = anywhere
+        check_source(sampler, str(photo), False)
+        assert ("--random_frame" in capsys.readouterr().err) == anywhere

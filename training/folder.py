@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from configs.schema import TrainConfig, differences, from_dict
+from data.layouts import find_split_lists
 from data.synthetic import is_synthetic
 from training import checkpoint
 from training.log import read_rows
@@ -60,9 +61,10 @@ class RunFolder:
                             "use another --out, the same settings, or --restart to move that run aside")
 
     def _refuse_inside(self, data: str) -> None:
-        """What is written into the folder of videos would be among them the next time. Hidden folders there are not looked into."""
+        """What is written into the folder of videos would be among them the next time. Hidden folders there are not looked into, and
+        where there are lists only what they name is read."""
         folder, out = Path(os.path.expanduser(data)), self.path.resolve()
-        if is_synthetic(data) or not folder.is_dir() or not out.is_relative_to(folder.resolve()):
+        if is_synthetic(data) or not folder.is_dir() or find_split_lists(folder) or not out.is_relative_to(folder.resolve()):
             return
         if not any(part.startswith(".") for part in out.relative_to(folder.resolve()).parts):
             raise UserError(f"--out {self.path}: lies in --data {data}, where its films would be taken for videos to train on; take "
@@ -73,8 +75,9 @@ class RunFolder:
         path = self.path / "config.yaml"
         try:
             old = from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), MODELS, str(path))
-        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, UserError):
-            raise UserError(f"--out {self.path}: holds a config.yaml that is not one of a run; give a new or empty folder") from None
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, UserError) as error:
+            raise UserError(f"--out {self.path}: holds a config.yaml that is not one of a run here ({error}); give a new or empty "
+                            "folder") from None
         reached = max((row["step"] for row in read_rows(self.path / "metrics.jsonl")), default=0)
         if reached > old.checkpoint_every:
             raise UserError(f"--out {self.path}: holds a run that came to step {reached}, but its checkpoints are gone; bring them back, "

@@ -51,9 +51,6 @@ class GANTask:
                              ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
-        if config.wrong_labels and config.loss.startswith("wgan") and config.clip_weights is None:
-            raise UserError(f"--wrong_labels {config.wrong_labels:g} with --loss {config.loss}: nothing bounds by how much the critic "
-                            "prefers classes that come often; take --class_ce instead, or --loss bce, hinge or rpgan")
         if config.grow_from and not hasattr(generator, "set_growth"):
             raise UserError(f"--grow_from {config.grow_from}: {config.family} does not grow; leave it at 0")
         if info.mean and getattr(config.model, "g_mean", False):

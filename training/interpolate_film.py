@@ -16,7 +16,7 @@ from data.cuts import with_cuts
 from data.decode import read_frames
 from data.ffmpeg import open_container
 from data.layouts import IMAGE_ENDINGS, image_files, kind_of
-from data.probe import probe
+from data.probe import ProbeTask, probe
 from training.restore import Sampler
 from training.step import to_float
 from utils import hardware, images
@@ -43,7 +43,7 @@ class Film:
             raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")
         if kind_of(self.path) == "video" and self.path.suffix.lower() in IMAGE_ENDINGS:
             raise UserError(f"--input {path}: a single picture is no film; give a film, or a folder of its frames")
-        health = probe((str(path), kind_of(self.path), self.path.name, "", self.path.stat().st_size, True, 25.0))
+        health = probe(ProbeTask(str(path), kind_of(self.path), self.path.name, size=self.path.stat().st_size, quick=True))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults + ["its sound is left out"] * _has_sound(self.path)

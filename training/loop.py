@@ -70,6 +70,7 @@ class Loop:
                             "machines share")
         if found:
             self._load(found)
+            self._tell_of_other_arithmetic(checkpoint.read_state(found).get("arithmetic", {}))
 
     def run(self) -> int:
         main, total = distributed.is_main(), self.setup.steps
@@ -288,18 +289,21 @@ class Loop:
 
     def _arithmetic(self) -> dict:
         """What the last bits of every step depend on beside settings and videos."""
-        return {"precision": str(self.setup.dtype).removeprefix("torch."), "device": self.setup.device.type,
-                "threads": torch.get_num_threads(), "processes": distributed.world_size(), "torch": torch.__version__}
+        threads = torch.get_num_threads() if self.setup.device.type == "cpu" else None
+        return {"precision": str(self.setup.dtype).removeprefix("torch."), "device": self.setup.device.type, "threads": threads,
+                "processes": distributed.world_size(), "torch": torch.__version__}
+
+    def _tell_of_other_arithmetic(self, before: dict) -> None:
+        now = self._arithmetic()
+        other = [f"{name} {now[name]}, was {before[name]}" for name in now if before.get(name, now[name]) != now[name]]
+        if other and distributed.is_main():
+            note(f"warning: goes on with {'; '.join(other)}: not bit for bit what it would have become")
 
     def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)
         if state["videos"] != self.setup.dataset.fingerprint:
             raise UserError(f"--data {self.config.data}: not the videos that the run in --out {self.config.out} was trained on; "
                             "use another --out, the same videos, or --restart to move that run aside")
-        before, now = state.get("arithmetic", {}), self._arithmetic()
-        other = [f"{name} {now[name]}, was {before[name]}" for name in before if name in now and before[name] != now[name]]
-        if other and distributed.is_main():
-            note(f"warning: goes on with {'; '.join(other)}: not bit for bit what it would have become")
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))

@@ -1,7 +1,5 @@
 """Settings that are allowed and yet mean little, or nothing: told before training begins."""
 
-from dataclasses import fields
-
 from torch import nn
 
 from configs.schema import TrainConfig
@@ -11,7 +9,8 @@ from utils import distributed
 
 def remarks(config: TrainConfig, discriminator: nn.Module) -> list[str]:
     """On a GAN of ``config``, a sentence or two each."""
-    return [*_of_penalties(config, discriminator), *_of_groups(config, discriminator), *_of_no_effect(config)]
+    return [*_of_penalties(config, discriminator), *_of_groups(config, discriminator), *_of_no_effect(config),
+            *_of_labels_and_moments(config)]
 
 
 def _of_penalties(config: TrainConfig, discriminator: nn.Module) -> list[str]:
@@ -43,11 +42,21 @@ def _of_groups(config: TrainConfig, discriminator: nn.Module) -> list[str]:
 
 
 def _of_no_effect(config: TrainConfig) -> list[str]:
-    """Settings that are not as they usually are where nothing asks for them."""
-    used = {"penalty_every": config.r1 or config.r2, "compile_penalty": config.r1 or config.r2 or config.loss == "wgan_gp",
-            "gp": config.loss == "wgan_gp", "augment_p": config.augment, "augment_warmup": config.augment,
-            "class_ce_steps": config.class_ce, "grow_steps": config.grow_from, "grow_fade": config.grow_from,
-            "lr_decay_from": config.lr_decay == "sqrt", "beta1": config.optimizer != "rmsprop"}
-    usual = {item.name: item.default for item in fields(config)}
-    return [f"--{name} {getattr(config, name)}: there is nothing here that it applies to" for name, needed in used.items()
-            if not needed and getattr(config, name) != usual[name]]
+    """Of what a recipe hardly brings along by chance."""
+    found = []
+    if config.loss == "wgan_gp" and config.penalty_every > 1 and not (config.r1 or config.r2):
+        found.append(f"--penalty_every {config.penalty_every}: is for r1 and r2; the penalty of --loss wgan_gp is taken at every step")
+    if config.compile_penalty and not (config.r1 or config.r2 or config.loss == "wgan_gp"):
+        found.append("--compile_penalty: there is no penalty to compile")
+    return found
+
+
+def _of_labels_and_moments(config: TrainConfig) -> list[str]:
+    found = []
+    if config.wrong_labels and config.loss.startswith("wgan") and config.clip_weights is None:
+        found.append(f"--wrong_labels {config.wrong_labels:g} with --loss {config.loss}: nothing bounds by how much the critic prefers "
+                     "classes that come often; take --class_ce instead, or --loss bce, hinge or rpgan")
+    if config.optimizer == "adam_lean" and config.beta1 > 0.9:
+        found.append(f"--beta1 {config.beta1:g} with --optimizer adam_lean: its first moment is kept in bfloat16, where a mean stands "
+                     "still above 0.9 and steps become small; take 0.9 or less, or --optimizer adam")
+    return found

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 from utils import distributed
 
@@ -14,9 +15,11 @@ class Signals:
         self.received, self._before = False, {}
 
     def catch(self) -> None:
-        """From here on; what is ignored, as nohup has it, stays so."""
-        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-        self._before = {number: signal.signal(number, self._handle) for number in wanted if signal.getsignal(number) is not signal.SIG_IGN}
+        """From here on. A hangup that is ignored, as nohup has it, stays so."""
+        wanted = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            wanted.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._handle) for number in wanted}
 
     def release(self) -> None:
         """As they were before :meth:`catch`."""
@@ -24,9 +27,11 @@ class Signals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame) -> None:
-        if number == signal.SIGINT:
-            if self.received:
-                raise KeyboardInterrupt
-            if distributed.is_main():
-                os.write(2, b"\nends after this step, with a checkpoint; Ctrl-C again ends at once, without\n")
-        self.received = True
+        again, self.received = self.received, True
+        if number != signal.SIGINT:
+            return
+        if again:
+            raise KeyboardInterrupt
+        if distributed.is_main():
+            with suppress(OSError):  # whoever reads it may have been ended by the same Ctrl-C
+                os.write(2, b"\nends in good order; Ctrl-C again ends at once, without a checkpoint\n")

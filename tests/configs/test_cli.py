@@ -216,3 +216,7 @@ def test_home_is_home_in_files_too(write, monkeypatch):
     config = parsed("--config", write("out: ~/runs/a\n"), "--data=~/videos")
     assert (config.out, config.data) == ("/somewhere/runs/a", "/somewhere/videos")
     assert parsed("--data", "~other").data == "~other"
+
+
+def test_yaml_may_merge(write):
+    assert parsed("--config", write("<<: {lr: 1.0e-3, seed: 3}\nseed: 4\n")).lr == 1e-3

@@ -127,9 +127,3 @@ def test_every_setting_is_documented_and_defaults_are_finite():
                   isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)}
     assert {item.name for item in dataclasses.fields(TrainConfig)} <= documented
     assert all(math.isfinite(item.default) for item in dataclasses.fields(TrainConfig) if isinstance(item.default, float))
-
-
-def test_a_mean_that_would_stand_still_is_refused():
-    assert config(optimizer="adam_lean", beta1=0.9).check() and config(optimizer="adam", beta1=0.99).check()
-    with pytest.raises(UserError, match="--beta1 0.99 with --optimizer adam_lean"):
-        config(optimizer="adam_lean", beta1=0.99).check()

@@ -220,3 +220,11 @@ def test_of_one_class_an_epoch_still_meets_every_clip_once(folder):
 def test_batch_size_must_be_positive(dataset):
     with pytest.raises(UserError, match="--batch_size 0"):
         Batches(dataset, 0, 0)
+
+
+def test_frames_too_many_for_the_device_lie_in_memory_and_then_on_disk(monkeypatch):
+    monkeypatch.setattr(store, "_free_bytes", lambda device: None)
+    for room, expected in (({"meta": 99, "cpu": 99}, "device"), ({"meta": 1, "cpu": 99}, "memory"), ({"meta": 1, "cpu": 1}, "disk")):
+        monkeypatch.setattr(store, "_comfortable", lambda device, room=room: room[device.type])
+        opened = store.open_store([lambda: np.zeros((2, 2, 2, 3), np.uint8)], np.array([0]), (2, 2, 2, 3), "auto", torch.device("meta"))
+        assert opened.name == expected

@@ -5,6 +5,9 @@ import types
 
 import pytest
 
+from data.fetch import Limits
+from data.sites import Pytube, YtDlp
+
 from tests.data.downloads import HASTE, files, film, get, on_a_small_disk, site  # noqa: F401
 from tests.data.films import moving, write_film
 from utils.errors import UserError
@@ -45,6 +48,13 @@ class TestYtDlp:
     @pytest.fixture(autouse=True)
     def _installed(self):
         pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
+
+    @pytest.mark.parametrize("heights, chosen", [((240, 360, 720), "360"), ((720, 1080), "720")])
+    def test_the_height_asked_for_is_the_most(self, heights, chosen):
+        formats = [{"format_id": str(height), "url": f"http://host/{height}.mp4", "ext": "mp4", "height": height, "vcodec": "avc1",
+                    "acodec": "mp4a"} for height in heights]
+        about = {"id": "x", "title": "x", "extractor": "x", "extractor_key": "X", "formats": formats}
+        assert YtDlp(480, Limits(10**9), None)._ydl.process_video_result(about, download=False)["format_id"] == chosen
 
     def test_pages_with_videos_are_playlists(self, site, film, get, tmp_path):
         page = site.put("/page", b'<html><title>Walks</title><video src="/1.mp4"></video><video src="/2.mp4"></video></html>',
@@ -150,3 +160,9 @@ class TestYtDlp:
         site.put("/walk", new, headers={"Last-Modified": "Mon, 02 Jan 2023 00:00:00 GMT"})
         get(page)
         assert list(files(tmp_path).values()) == [new] and not get.kept
+
+
+@pytest.mark.parametrize("most, chosen", [(100, "240p"), (240, "240p"), (719, "360p"), (2160, "720p")])
+def test_pytube_takes_the_largest_within_the_height_and_else_the_smallest(monkeypatch, most, chosen):
+    monkeypatch.setitem(sys.modules, "pytube", FakeTube(types.SimpleNamespace(url="http://tube")))
+    assert Pytube(most).find("http://tube/watch?v=a")[0] == f"http://tube/{chosen}"

@@ -231,7 +231,10 @@ def test_a_film_that_gave_nothing_is_tried_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("data.extract.extract_frames", lambda path, *how: iter(()) if path.name == "b.mp4" else whole(path, *how))
         assert build().num_frames == 20
-    assert build().num_frames == 40
+        (tmp_path / "v" / "a.mp4").unlink()
+        with pytest.raises(UserError, match="1 of 1 videos cannot be used"):
+            build()
+    assert build().num_frames == 20
 
 
 def test_what_cannot_be_used_is_told(tmp_path, capsys):
@@ -241,5 +244,5 @@ def test_what_cannot_be_used_is_told(tmp_path, capsys):
     build(True)
     assert capsys.readouterr().err == ""
     build(False)
-    assert capsys.readouterr().err == (f"warning: --data {tmp_path / 'v'}: 2 videos: 1 ok, 1 empty; 20 usable frames "
+    assert capsys.readouterr().err == (f"warning: {tmp_path / 'v'}: 2 videos: 1 ok, 1 empty; 20 usable frames "
                                        "(b.mp4: empty, empty file (0 bytes))\n")

@@ -4,7 +4,9 @@ import os
 import random
 import subprocess
 import sys
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from data.scan import main, scan
 from tests.conftest import ROOT
 from tests.data.films import moving, numbered, rotate_tag, write_film
 from utils.errors import UserError
+from utils.images import save_png
 from utils.video import write_video
 
 
@@ -213,6 +216,25 @@ def test_rounded_time_stamps_do_not_change_the_rate(tmp_path, ending, rates):
         assert report_of(path)[path.name].fps == pytest.approx(rate, rel=0.005)
 
 
+@pytest.mark.parametrize("stamps", [[0, 3600, 7380], [0, *np.cumsum([3600, 3720] * 20)],
+                                    [0, 3600, 7195, 10810, 14402, 17990, 21615, 25180]])
+def test_stamps_that_tremble_are_no_fault(tmp_path, stamps):
+    """The median gap may lie between all others."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 90000)
+        for stamp, pixels in zip(stamps, moving(len(stamps))):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = int(stamp), Fraction(1, 90000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    for quick in (True, False):
+        found = report_of(path, quick=quick)["a.mp4"]
+        assert found.status == "ok" and found.frames == len(stamps) and found.fps == pytest.approx(25, rel=0.03)
+
+
 def test_trouble_of_the_machine_is_not_remembered(tmp_path, monkeypatch):
     write_film(tmp_path / "v" / "a.mp4", moving(20))
     look = lambda: report_of(tmp_path / "v", folder=cache_folder(tmp_path / "c"))["a.mp4"].status
@@ -235,7 +257,7 @@ def test_files_that_have_not_changed_are_not_read_again(tmp_path, monkeypatch):
     path, read = write_film(tmp_path / "a.mp4", moving(20)), []
     content = data.cache._content_key
     monkeypatch.setattr("data.cache._content_key", lambda source: read.append(source.name) or content(source))
-    monkeypatch.setattr("data.cache._SETTLED_NS", 0)
+    monkeypatch.setattr("data.cache._SETTLED_NS", 0), monkeypatch.setattr("data.cache._WORTH_BYTES", 0)
     sources = find_sources(tmp_path).sources
     keys = [content_keys(sources, cache_folder(tmp_path / "c")) for _ in range(3)]
     assert keys[0] == keys[1] == keys[2] == content_keys(sources) and read == ["a.mp4"] * 2  # the last one remembers nothing
@@ -245,3 +267,15 @@ def test_files_that_have_not_changed_are_not_read_again(tmp_path, monkeypatch):
     path.write_bytes(changed)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as copying tools do
     assert content_keys(sources, cache_folder(tmp_path / "c")) != keys[0]
+
+
+def test_a_key_of_pictures_that_could_not_all_be_read_is_not_remembered(tmp_path, monkeypatch):
+    for number, frame in enumerate(moving(3)):
+        save_png(tmp_path / "film" / f"{number}.png", frame)
+    monkeypatch.setattr("data.cache._SETTLED_NS", 0), monkeypatch.setattr("data.cache._WORTH_BYTES", 0)
+    sources, folder, add = find_sources(tmp_path).sources, cache_folder(tmp_path / "c"), data.cache._add
+    with monkeypatch.context() as patch:
+        fail = lambda: (_ for _ in ()).throw(OSError(5, "EIO"))
+        patch.setattr("data.cache._add", lambda digest, file: fail() if file.stem == "1" else add(digest, file))
+        broken = content_keys(sources, folder)
+    assert content_keys(sources, folder) == content_keys(sources) != broken

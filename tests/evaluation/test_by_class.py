@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from evaluation.about import per_class
+from evaluation.about import describe_clips, per_class
 from metrics.networks.network import Network
 from metrics.registry import choose
 from metrics.sets import Crowd, How, compare_sets, key_of
@@ -51,3 +51,13 @@ def test_values_are_those_of_the_metric_itself():
     found = compare_sets(swd, real, fake, How(1000))
     parts = [found.collected[side][key_of(swd["swd_color"])].select(torch.arange(0, 64, 2)) for side in ("real", "fake")]
     assert table("swd_color", real, fake)[0]["swd_color"] == number(swd["swd_color"].function(*parts).value)
+
+
+def test_nearest_neighbours_are_shown_as_the_clips_they_are(monkeypatch):
+    """Rows of what was looked at are not the numbers of clips."""
+    seen = {}
+    monkeypatch.setattr("metrics.pictures.neighbours", lambda fakes, reals, captions: seen.update(fakes=fakes, reals=reals) or b"")
+    real, fake = crowd(80, 2, lambda number, _: 3 * number), crowd(80, 2, lambda number, _: 3 * number + 1)
+    found = compare_sets(choose("diversity"), real, fake, How(30))
+    describe_clips(found, real, fake, [], choose("diversity"))
+    assert len(seen["fakes"]) == 8 and all(abs(a.mean() - b.mean()) < 3 for a, b in zip(seen["fakes"], seen["reals"]))

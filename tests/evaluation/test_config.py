@@ -4,6 +4,7 @@ import pytest
 
 import evaluate
 from evaluation.config import EvaluateConfig, once
+from evaluation.networks import split_weights
 from utils.errors import UserError
 
 
@@ -15,7 +16,7 @@ def test_help_lists_the_metrics_and_needs_nothing_else(capsys):
 @pytest.mark.parametrize("flag", ["checkpoint", "data", "real", "fake", "output", "cache_dir", "protocol", "weights", "compare"])
 def test_an_empty_value_is_no_value(flag):
     with pytest.raises(UserError, match=f"--{flag}: is empty"):
-        EvaluateConfig(**{"real": "a", "fake": "b", flag: ""}).check()
+        evaluate.main(["--real", "a", "--fake", "b", f"--{flag}="])
 
 
 def test_a_protocol_and_a_rate_exclude_each_other_by_name():
@@ -45,3 +46,9 @@ def test_what_pairs_have_no_use_for_is_told():
     told = lambda **flags: once(EvaluateConfig(real="a", fake="b", **flags), ["psnr", "ssim"])
     assert told() == [] and told(draws=2) == told(one_per_video=True) == [
         "psnr, ssim: measured once; --draws and --one_per_video are for metrics of crowds"]
+
+
+def test_weights_may_be_given_one_by_one():
+    words = evaluate.merge_weights(["--weights", "own=runs/a", "--seed", "3", "--weights=i3d=x.pt"])
+    assert words == ["--seed", "3", "--weights=own=runs/a,i3d=x.pt"]
+    assert split_weights("own=runs/a, i3d=x.pt") == ("runs/a", {"i3d": "x.pt"}) and split_weights(None) == (None, {})

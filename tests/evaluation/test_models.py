@@ -116,6 +116,9 @@ def test_other_videos_than_those_of_training_are_told(measured, monkeypatch, tmp
     known = VideoDataset(tmp_path / "real", 16, 16, 2, split="all", cache_dir=tmp_path / "cache", quiet=True)
     monkeypatch.setattr(Painter, "videos", known.fingerprint)
     assert not measure(None)
+    monkeypatch.setattr(Painter.config, "data_kwargs", lambda: {"height": 16, "width": 16, "frames": 4, "fit": "crop", "split": "all"})
+    notes = measured("--metrics", "diversity", "--clip_frames", "2", classes=("cat",), data=None)["notes"]
+    assert not any("not those" in note for note in notes), "other clips of the same videos"
 
 
 def test_classes_without_real_clips_are_told(measured):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 
 from metrics import pictures, plots
 
@@ -139,3 +140,30 @@ def test_any_name_may_stand_in_a_picture(name):
         warnings.simplefilter("error")
         with_name, without = (plots.over_time({"psnr": {each: np.arange(5.0)}}, {"psnr": "dB"}) for each in (name, ""))
     assert with_name != without
+
+
+def test_differences_stand_beside_the_pair_and_know_no_sign():
+    picture = read(pictures.differences([("a", flat(10), flat(60)), ("b", flat(160), flat(110))]))
+    real, fake, other, made = places(picture, [10, 60, 160, 110])
+    assert real[0] == fake[0] < other[0] == made[0] and real[1] == other[1] < fake[1] == made[1]
+    worst = (np.array(colormaps["hot_r"](1.0)[:3]) * 255).round()
+    assert area(picture, worst) >= 2 * 426 * 284  # both maps wholly
+
+
+def test_samples_are_spread_over_both_sides_and_real_ones_stand_to_the_left():
+    picture = read(pictures.side_by_side([flat(10 + n) for n in range(30)], [flat(100 + n) for n in range(12)], "real", "fake"))
+    (first, last), (other, end) = places(picture, [10, 39]), places(picture, [100, 111])
+    assert first[0] == other[0] < last[0] == end[0] and first[1] < last[1] < other[1] < end[1]
+    assert area(picture, (10, 7, 99)) == 209 * 139
+
+
+def test_curves_stand_where_their_numbers_say(monkeypatch):
+    figures, ones = [], np.ones(2)
+    monkeypatch.setattr(plots, "png", lambda figure: figures.append(figure) or b"")
+    plots.profiles({"brightness": {side: (np.ones(3), np.ones(3)) for side in ("real", "fake")},
+                    "change": {"real": (np.array([1.0, 2.0]), ones), "fake": (np.array([3.0, 4.0]), ones)}})
+    lines = {line.get_label(): line for line in figures[0].axes[1].lines}
+    assert [lines[side].get_color() for side in ("real", "fake")] == ["#6b7682", "#2f6fc0"]
+    assert lines["real"].get_xydata().tolist() == [[1, 1], [2, 2]] and lines["fake"].get_xydata().tolist() == [[1, 3], [2, 4]]
+    plots.fit_line([100, 200], [7.0, 6.0], 5.0)
+    np.testing.assert_allclose(figures[1].axes[0].lines[0].get_xydata(), [[0, 5], [0.0105, 7.1]])

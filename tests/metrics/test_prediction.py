@@ -58,3 +58,12 @@ def test_intervals_resample_whole_clips():
 def test_the_first_frame_is_all_that_may_be_seen_and_shapes_must_agree():
     with pytest.raises(ValueError, match="predictions are"):
         compare_predictions(choose("psnr"), CROWD, lambda real: real[:, :2], 10)
+
+
+def test_last_frames_are_shown_of_clips_spread_over_all():
+    predict = lambda real: (real[:, :1].int() + 2 * torch.arange(4).view(1, 4, 1, 1, 1)).to(torch.uint8)
+    shown = compare_predictions(choose("psnr"), CROWD, predict, 12, batch_size=5).shown
+    levels = {side: [int(frame[0, 0, 0]) for frame in frames] for side, frames in shown.items()}
+    places = [level // 10 for level in levels["real"]]  # clip n ends at 10 n + 9, its prediction at 10 n + 6
+    assert places[0] == 0 and places[-1] == 11 and places == sorted(set(places))
+    assert levels == {"real": [10 * n + 9 for n in places], "predicted": [10 * n + 6 for n in places]}

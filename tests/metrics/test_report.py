@@ -113,3 +113,17 @@ def test_a_browser_shows_the_page(tmp_path):
     command = ["chromium", "--headless", "--no-sandbox", "--dump-dom", f"file://{tmp_path}/report.html"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "[18.00, 23.50]</td>" in done.stdout and done.stdout.rstrip().endswith("</html>")
+
+
+def test_an_old_report_can_name_no_file_but_its_own_pictures(tmp_path):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    for path in (tmp_path / "mine.png", folder / "notes.txt"):
+        path.write_text("mine")
+    (folder / "metrics.json").write_text(json.dumps({"pictures": ["../mine.png", "notes.txt", 3, "gone.png"]}))
+    report.write(folder, [], {}, [], "", {"t": [["a"], ["b"]]})
+    assert (tmp_path / "mine.png").read_text() == (folder / "notes.txt").read_text() == "mine"
+
+
+def test_pairs_are_counted_in_frames():
+    assert cells(report.table([result("psnr", frames_per_clip=None)]))[1][-1] == "16 frames"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.interpolator import MOST_PARAMETERS, Interpolator
+from models.interpolator import MOST_PARAMETERS, Interpolator, _Decoder, _moves
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +114,27 @@ def test_the_number_of_parameters_is_held():
     assert sum(parameter.numel() for parameter in Interpolator().parameters()) == 510_852 <= MOST_PARAMETERS
     with torch.device("meta"), pytest.raises(ValueError, match="more than 2,800,000"):
         Interpolator(width=64)
+
+
+def test_motion_of_a_coarser_level_is_doubled():
+    """Untrained, a level adds nothing where no shift matches better than another."""
+    flat, features, decoder = torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 8, 8), _Decoder(4, 4)
+    state = torch.full((1, 4, 4, 4), 3.0), torch.zeros(1, 4, 4, 4)
+    velocity, _ = decoder(flat, flat, features, features, torch.full((1, 1, 1, 1), 0.5), state)
+    torch.testing.assert_close(velocity, torch.full((1, 4, 8, 8), 6.0))
+
+
+@torch.no_grad()
+def test_the_mask_is_the_share_of_the_first_frame(wild):
+    for time, share in ((0.0, 1.0), (1.0, 0.0)):
+        mask = wild.parts(smooth(24, 32, 1), smooth(24, 32, 2), at(time))["mask"]
+        torch.testing.assert_close(mask, torch.full_like(mask, share), rtol=0, atol=1e-6)
+
+
+def test_a_pixel_is_still_where_all_within_four_are():
+    first = torch.zeros(1, 3, 21, 21)
+    second = first.clone()
+    second[..., 10, 10] = 1
+    moves = _moves(first, second)[0, 0]
+    assert moves[6:15, 6:15].eq(1).all() and moves.sum() == 81
+    torch.testing.assert_close(_moves(first, first + 0.5 / 127.5), torch.full((1, 1, 21, 21), 0.5))

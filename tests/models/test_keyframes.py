@@ -89,3 +89,22 @@ def test_the_published_motion_is_in_halves_of_the_way_across_and_grows_with_time
 def test_sizes_that_cannot_be_are_named(settings):
     with torch.device("meta"), pytest.raises(UserError, match=f"--model.{next(iter(settings))}"):
         build(KeyframesConfig(**settings))
+
+
+@torch.no_grad()
+def test_the_published_autoencoder_works_on_pixels_from_0_to_1():
+    net, seen = PublishedAutoencoder(), []
+    net.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net.encode(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 8, 8))
+    assert seen[0][0].unique().item() == 0 and seen[0][1].unique().item() == 1
+    code = net.encode(torch.zeros(2, 3, 8, 8))
+    for parameter in net.decoder.parameters():
+        parameter.zero_()
+    net.decoder[-2].bias.copy_(torch.tensor([-20.0, 0.0, 20.0]))
+    expected = torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+    torch.testing.assert_close(net.decode(code, 8, 8), expected, rtol=0, atol=1e-6)
+
+
+def test_fewer_frequencies_of_colour_are_kept_than_of_lightness():
+    basis, _ = cosines(8, 16)
+    assert (basis.sum(1).abs().amax((1, 2)) > 1e-4).sum() == 10  # four diagonals; of each colour difference two

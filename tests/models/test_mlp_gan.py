@@ -12,6 +12,7 @@ from torch import nn
 from configs.cli import parse
 from configs.schema import TrainConfig
 from models import mlp_gan
+from models.layers import BatchNorm
 from models.mlp_gan import Dense, MLPGANConfig, build
 from models.shape import ClipShape
 from tests.configs.test_recipes import FOLDER
@@ -164,3 +165,10 @@ def test_components_need_the_mean_they_are_measured_from():
     MLPGANConfig(g_mean=False, components=0).check()
     with pytest.raises(UserError, match="--model.g_mean false.*take --model.components 0 too"):
         MLPGANConfig(g_mean=False).check()
+
+
+def test_norms_and_dropout_are_those_asked_for_on_each_side():
+    nets = build(MLPGANConfig(**SMALL, g_norm="batch", d_norm="layer", d_dropout=0.3), ClipShape(1, 4, 6))
+    kinds = {name: [type(part) for part in net.layers if isinstance(part, (BatchNorm, nn.LayerNorm))] for name, net in nets.items()}
+    assert kinds == {"generator": [BatchNorm] * 2, "discriminator": [nn.LayerNorm] * 2}
+    assert [part.p for part in nets["discriminator"].layers if isinstance(part, nn.Dropout)] == [0.3] * 2

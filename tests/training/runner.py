@@ -148,6 +148,8 @@ def _child(request: dict) -> None:
         handle = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(request["environment"])
     sys.argv = request["argv"]
     from train import main

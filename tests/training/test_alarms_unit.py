@@ -207,3 +207,8 @@ def test_a_run_ends_worse_when_its_last_evaluation_is_a_tenth_from_its_best(valu
 def test_worsening_knows_no_units(values, scale):
     unit = worsened(values)
     assert worsened([value * 2**round(scale) for value in values]) == unit
+
+
+def test_less_patience_than_three_looks_is_kept():
+    assert raised(Watch(patience=2, after=0), [row(step, diversity=0.05) for step in (0, 100)]) == [("samples alike", 100, 0)]
+    assert drift([0.2, 0.2, 0.2, 0.6, 0.7], Watch(patience=2, after=0)) == [("samples drift", 120, 90)]

@@ -133,3 +133,11 @@ def test_color_statistics_are_the_papers():
     chroma = (seen - seen.mean(1, keepdim=True)).flatten(1).std(1) / (video - video.mean(1, keepdim=True)).flatten(1).std(1)
     # saturation U(0, 2) times contrast U(0.5, 1.5)
     assert chroma.mean().item() == pytest.approx(1.0, abs=0.03) and chroma.max() <= 3
+
+
+def test_each_part_of_a_policy_has_numbers_of_its_own():
+    video, draws = clips(4), draw(noise(4), "x", ALL)
+    expected = video
+    for name, first in (("color", 1), ("translation", 4), ("cutout", 6)):
+        expected = augment(expected, [name], torch.cat([draws[:, :1], draws[:, first:]], 1))
+    assert torch.equal(augment(video, ALL, draws), expected)

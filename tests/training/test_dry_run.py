@@ -4,6 +4,8 @@ import re
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
 from configs.schema import TrainConfig
 from models.dcgan import DCGANConfig
@@ -66,3 +68,15 @@ def test_the_average_step(monkeypatch, tmp_path, capsys, settings, mean):
     line = told(capsys)
     assert line.startswith(f"{mean:.3f} s") and line.endswith(f", so about {round(mean * 60) // 60} min {round(mean * 60) % 60} s in all")
     assert ("on average" in line) == (mean not in (D + G, 3 * D + G, D + G + PENALTY))
+
+
+def test_memory_counts_weights_moments_and_averages():
+    net = nn.Linear(3, 5)  # 20 weights
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    task = SimpleNamespace(nets={"generator": net, "discriminator": nn.Linear(2, 1, bias=False)}, ema=("generator",),
+                           phases=[SimpleNamespace(optimizer=optimizer)])
+    told = lambda ema: module._state_bytes(SimpleNamespace(task=task, config=SimpleNamespace(ema=ema)))
+    assert told(0.0) == 4 * (20 + 2 + 20) and told(0.9) == 4 * (20 + 2 + 20 + 20)
+    assert [module._clock(seconds) for seconds in (59.6, 3599, 7325)] == ["1 min 0 s", "59 min 59 s", "2 h 2 min"]

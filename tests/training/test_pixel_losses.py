@@ -164,3 +164,19 @@ def test_missing_or_wrong_weights_are_one_clear_line(tmp_path):
         with pytest.raises(UserError, match="--model.vgg_weights") as caught:
             PixelLoss("perceptual:1", "--x", path and str(path), CPU).load()
         assert said in str(caught.value) and "torchvision.models.vgg16" in str(caught.value)
+
+
+def test_the_pyramid_has_five_bands_and_the_rest():
+    """By OpenCV, whose step downwards and bilinear enlargement are ours."""
+    import cv2
+
+    made, real = pictures(64, 80)
+    expected = []
+    for difference in (made - real).permute(0, 2, 3, 1).contiguous().numpy():
+        total = 0.0
+        for _ in range(5):
+            coarse = cv2.pyrDown(difference, borderType=cv2.BORDER_REPLICATE)
+            total += np.abs(difference - cv2.resize(coarse, difference.shape[1::-1])).mean()
+            difference = coarse
+        expected.append(total + np.abs(difference).mean())
+    assert laplacian(made, real).item() == pytest.approx(np.mean(expected), rel=1e-4)

@@ -12,6 +12,7 @@ from torch import nn
 from configs.schema import TrainConfig
 from data.dataset import VideoDataset
 from tests.data.films import moving, write_film
+from training import samples
 from training.folder import RunFolder
 from training.loop import Loop
 from training.samples import fixed_request, generate, latents, plot_losses, real_clips, real_labels, write_samples
@@ -160,3 +161,21 @@ def test_samples_are_of_the_classes_of_the_clips_they_are_compared_with(monkeypa
     monkeypatch.setattr("training.samples.generate", lambda task, nets, request: asked.append(request.labels.tolist()))
     loop._samples({}, None), loop._samples({}, 1)
     assert asked[0] == ([0, 0, 1] * 11)[:32] and asked[1] == [1] * 32
+
+
+def test_a_film_goes_once_around_through_each_latent_or_shows_the_clips_in_time(monkeypatch):
+    asked, fixed = [], Request(latents(12, 4, 1))
+    monkeypatch.setattr(samples, "generate", lambda task, nets, request: asked.append(request.latents) or torch.zeros(9, 3, 1, 8, 16))
+    assert len(list(samples._film(np.zeros((12, 1, 8, 16, 3), np.uint8), fixed, Toy(), {}, seed=5))) == 32
+    first, across = fixed.latents[:9], latents(9, 4, 5, name="across")
+    for place, expected in ((0, first), (4, (first + across) / 2**0.5), (8, across), (16, -first), (24, -across)):
+        torch.testing.assert_close(asked[place], expected, rtol=0, atol=1e-5)
+    clips = np.arange(5, dtype=np.uint8).reshape(1, 5, 1, 1, 1).repeat(3, 4)
+    assert [int(frame[0, 0, 0]) for frame in samples._film(clips, fixed, Toy(5), {}, seed=5)] == [0, 1, 2, 3, 4]
+
+
+def test_curves_are_smoothed_over_a_thirtieth_about_each_point():
+    impulse = np.zeros(240)
+    impulse[100] = 9
+    np.testing.assert_allclose(samples._smooth(impulse)[94:107], [0] * 2 + [1] * 9 + [0] * 2, atol=1e-12)
+    assert samples._smooth(np.arange(240.0))[[0, 100, 239]].tolist() == pytest.approx([2, 100, 237])

@@ -22,3 +22,30 @@ def test_each_process_works_on_its_own_gpu(monkeypatch):
     distributed.start(torch.device("cuda", 1))
     distributed.start(torch.device("cpu"))
     assert chosen == [torch.device("cuda", 1)]
+
+
+@pytest.mark.parametrize("capability, fast", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_auto_takes_bf16_where_the_hardware_computes_in_it(monkeypatch, capability, fast):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(hardware, "_cpu_has_bf16", lambda: fast)
+    for device in (torch.device("cuda", 0), torch.device("cpu")):
+        assert hardware.pick_dtype("auto", device) is (torch.bfloat16 if fast else torch.float32)
+        assert [hardware.pick_dtype(name, device) for name in ("fp32", "bf16")] == [torch.float32, torch.bfloat16]
+    assert hardware.pick_dtype("auto", torch.device("mps")) is torch.float32
+
+
+def test_float32_is_whole_on_cuda_where_it_is_asked_for():
+    before = torch.backends.cudnn.allow_tf32
+    with hardware.full_float32(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_the_first_process_is_through_before_the_others_begin(monkeypatch):
+    for rank, expected in ((0, ["body", "barrier"]), (1, ["barrier", "body"])):
+        done = []
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "barrier", lambda done=done: done.append("barrier"))
+        with distributed.main_first():
+            done.append("body")
+        assert done == expected
