@@ -21,6 +21,7 @@ from data.stabilize import STRETCH
 from data.store import open_store
 from data.synthetic import is_synthetic, synthetic_folder
 from utils.errors import UserError
+from utils.hardware import upload
 from utils.progress import note
 
 STORAGES = ("auto", "disk", "memory", "device")
@@ -113,7 +114,7 @@ class VideoDataset(torch.utils.data.Dataset):
         segment = np.searchsorted(self._clips_before, wanted, side="right") - 1
         first = self._segment_first[segment] + wanted - self._clips_before[segment]
         label = torch.from_numpy(self._segment_label[segment])
-        return {"video": self._store.clips(first, self.frames), "label": label.to(self.device)}
+        return {"video": self._store.clips(first, self.frames), "label": upload(label, self.device)}
 
     def labels(self) -> torch.Tensor:
         """The label of every clip, int64 (N,)."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from utils.errors import UserError
+from utils.hardware import upload
 
 _SHARE = 0.4  # of the free memory that frames may take: the model needs the rest
 _MODEST = 4 << 30  # bytes that are taken to be free where nobody tells
@@ -29,7 +30,7 @@ class TensorStore:
             for row, start in enumerate(first.tolist()):
                 rows[row] = source[start:start + length]
             return out
-        rows = torch.from_numpy((first[:, None] + np.arange(length)).reshape(-1)).to(self.device)
+        rows = upload(torch.from_numpy((first[:, None] + np.arange(length)).reshape(-1)), self.device)
         return self._frames.index_select(0, rows).view(len(first), length, *self._frames.shape[1:])
 
 

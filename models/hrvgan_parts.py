@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.growth import check_levels
-from models.layers import Conv3d, norm_layers
+from models.layers import Conv3d, enlarge, norm_layers
 from models.shape import ClipShape, check_size
 from utils.errors import UserError
 
@@ -126,7 +126,7 @@ class UpBlock(nn.Module):
         self.stride, self.mode, self.up_first = stride, config.g_upsample, config.g_up == "first"
 
     def _up(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=self.stride, mode=self.mode)
+        return enlarge(x, self.stride, self.mode)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         y = self.first(x, condition)

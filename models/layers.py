@@ -40,7 +40,7 @@ class BatchNorm(nn.Module):
         axes = [axis for axis in range(x.dim()) if axis != 1]
         values = x.float()
         # Shares of a batch may differ by a clip.
-        sums = distributed.sum_with_gradient(torch.cat([values.sum(axes), values.new_tensor([values.numel() / values.shape[1]])]))
+        sums = distributed.sum_with_gradient(torch.cat([values.sum(axes), values.new_full((1,), values.numel() / values.shape[1])]))
         mean, count = sums[:-1] / sums[-1], sums[-1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         centred = values - mean.view(shape)
@@ -51,6 +51,31 @@ class BatchNorm(nn.Module):
                 self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
         scale = self.weight / torch.sqrt(variance + self.eps)
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+class Upsample(nn.Upsample):
+    """As torch's, but several times as fast on CUDA where it is trilinear: there torch gives every place of the result one thread, which
+    goes through all clips and channels by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return enlarge(x, self.scale_factor, self.mode)
+
+
+def enlarge(x: Tensor, scale: tuple[int, ...], mode: str) -> Tensor:
+    """``F.interpolate`` of (B, C, T, H, W) by ``scale``, 1 or 2 in time and 2 in height and width."""
+    if mode == "trilinear" and x.is_cuda:
+        return trilinear(x, scale[0])
+    return F.interpolate(x, scale_factor=scale, mode=mode)
+
+
+def trilinear(x: Tensor, over_time: int) -> Tensor:
+    """(B, C, T, H, W) -> float32 (B, C, T * over_time, 2 H, 2 W): time first, by hand, then frame by frame."""
+    frames = x.float().transpose(1, 2)
+    if over_time == 2:
+        before, after = torch.cat([frames[:, :1], frames[:, :-1]], 1), torch.cat([frames[:, 1:], frames[:, -1:]], 1)
+        frames = torch.stack([torch.lerp(frames, before, 0.25), torch.lerp(frames, after, 0.25)], 2).flatten(1, 2)
+    flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return F.interpolate(flat, scale_factor=2, mode="bilinear").unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
 def norm_layers(kind: str, channels: int, eps: float = 1e-5) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, before_tanh, norm_layers
+from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, Upsample, before_tanh, norm_layers
 from models.shape import ClipShape, check_size
 from models.spectral import normalise_spectrally
 from utils.errors import UserError
@@ -257,7 +257,7 @@ def _up3d(inputs: int, outputs: int, how: str, double: bool) -> list[nn.Module]:
     if how == "deconv":
         return [ConvTranspose3d(inputs, outputs, (4 if double else 3, 4, 4), (2 if double else 1, 2, 2), 1)]
     mode = "trilinear" if how == "linear" else how
-    return [nn.Upsample(scale_factor=(2 if double else 1, 2, 2), mode=mode), Conv3d(inputs, outputs, 3, padding=1)]
+    return [Upsample(scale_factor=(2 if double else 1, 2, 2), mode=mode), Conv3d(inputs, outputs, 3, padding=1)]
 
 
 def _up2d(inputs: int, outputs: int, how: str, kernel: int) -> list[nn.Module]:

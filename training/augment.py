@@ -5,11 +5,14 @@ Strengths are the paper's: brightness +-0.5 (of the range [-1, 1]), saturation 0
 of each side, a cut-out half as high and wide.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from training.task import Noise
+from utils import hardware
 from utils.errors import UserError
 
 COUNTS = {"color": 3, "translation": 2, "cutout": 2}
@@ -25,8 +28,8 @@ def parse_policy(policy: str) -> list[str]:
 
 
 def draw(noise: Noise, name: str, policy: list[str]) -> Tensor:
-    """One row of uniform numbers per clip: the first decides whether the clip is augmented at all, the rest how."""
-    return noise.uniform(name, 1 + sum(COUNTS[part] for part in policy))
+    """One row of uniform numbers per clip, on the CPU: the first decides whether the clip is augmented at all, the rest how."""
+    return replace(noise, device=torch.device("cpu")).uniform(name, 1 + sum(COUNTS[part] for part in policy))
 
 
 def augment(video: Tensor, policy: list[str], draws: Tensor, share: float = 1.0) -> Tensor:
@@ -40,7 +43,8 @@ def augment(video: Tensor, policy: list[str], draws: Tensor, share: float = 1.0)
         at += COUNTS[name]
         # A clip that is left alone gets the draw that changes nothing.
         numbers = torch.where(chosen[:, None], numbers, torch.full_like(numbers, float("nan") if name == "cutout" else 0.5))
-        video = _FUNCTIONS[name](video, numbers)
+        # Where a clip is moved to is needed on the CPU: asking a graphics card for it would wait for all that it has to do.
+        video = _FUNCTIONS[name](video, numbers if name == "translation" else hardware.upload(numbers, video.device))
     return video
 
 
@@ -59,9 +63,10 @@ def _translation(video: Tensor, numbers: Tensor) -> Tensor:
     shift_y = (numbers[:, 0] * (2 * reach_y + 1)).long().clamp(max=2 * reach_y)
     shift_x = (numbers[:, 1] * (2 * reach_x + 1)).long().clamp(max=2 * reach_x)
     padded = F.pad(video, (reach_x, reach_x, reach_y, reach_y))
-    # Slicing clip by clip is a plain copy; a gather over an index grid has a slow scatter as its gradient.
-    clips = [padded[i, :, :, y:y + height, x:x + width] for i, (y, x) in enumerate(zip(shift_y.tolist(), shift_x.tolist()))]
-    return torch.stack(clips)
+    # Slicing clip by clip is a plain copy; a gather over an index grid has a slow scatter as its gradient. Unbound first: the gradient of
+    # padded[i] is as large as the batch, for every clip.
+    shifts = zip(padded.unbind(), shift_y.tolist(), shift_x.tolist())
+    return torch.stack([clip[:, :, y:y + height, x:x + width] for clip, y, x in shifts])
 
 
 def _cutout(video: Tensor, numbers: Tensor) -> Tensor:

@@ -155,13 +155,14 @@ class Loop:
         """Every phase that is due. The r-th repeat of any phase trains on the r-th batch of the step."""
         self._set_lr()
         per_step = max(phase.repeats for phase in self.task.phases)
-        stats = {}
+        stats, fetched = {}, {}
         for phase in self.task.phases:
             if not phase.due(self.step):
                 continue
             for repeat in range(phase.repeats):
-                raw = self.batches.at((self.step - 1) * per_step + repeat)
-                values = run_phase(self.task, phase, raw, self.config, step=self.step, repeat=repeat,
+                if repeat not in fetched:
+                    fetched[repeat] = self.batches.at((self.step - 1) * per_step + repeat)
+                values = run_phase(self.task, phase, fetched[repeat], self.config, step=self.step, repeat=repeat,
                                    device=self.setup.device, dtype=self.setup.dtype)
                 stats.update({f"{phase.name}/{name}": value for name, value in values.items()})
         return stats
@@ -187,7 +188,7 @@ class Loop:
         if label is None:
             fixed.labels = self.real_labels[torch.arange(len(fixed.latents)) % len(self.real_labels)]
         with hardware.autocast(self.setup.dtype, self.setup.device):
-            return samples.generate(self.task, nets, fixed)
+            return samples.generate(self.task, nets, fixed, seen_by=thumbnails)
 
     def _check_weights(self) -> list[Alarm]:
         """A step whose losses were finite may still have ruined the weights; they must not be saved."""

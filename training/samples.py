@@ -1,6 +1,7 @@
 """Pictures and films of a run: real clips, fixed-latent samples, curves."""
 
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -48,10 +49,12 @@ def evaluating(nets: dict):
             net.train(training[name])
 
 
-def generate(task: Task, nets: dict, request: Request, batch_size: int = 16) -> Tensor:
-    """(B, 3, T, H, W) on the CPU, in parts of ``batch_size``, by networks in evaluation mode."""
+def generate(task: Task, nets: dict, request: Request, batch_size: int = 16,
+             seen_by: Callable[[Tensor], Tensor] = lambda clips: clips) -> Tensor:
+    """(B, 3, T, H, W) on the CPU, or what ``seen_by`` makes of it where it was generated; in parts of ``batch_size``, by networks in
+    evaluation mode."""
     with evaluating(nets) as device:
-        return torch.cat([task.sample(nets, request[at:at + batch_size].to(device)).float().cpu()
+        return torch.cat([seen_by(task.sample(nets, request[at:at + batch_size].to(device)).float()).cpu()
                           for at in range(0, len(request.latents), batch_size)])
 
 

@@ -16,7 +16,7 @@ from utils.seeds import derive
 
 def to_float(video: Tensor, device: torch.device) -> Tensor:
     """uint8 (B, T, H, W, 3) anywhere -> float32 (B, 3, T, H, W) in [-1, 1] on ``device``, colours last in memory."""
-    return (video.to(device).permute(0, 4, 1, 2, 3).float() / 127.5).sub_(1)
+    return (hardware.upload(video, device).permute(0, 4, 1, 2, 3).float() / 127.5).sub_(1)
 
 
 def run_phase(task: Task, phase: Phase, raw: dict[str, Tensor], config: TrainConfig, *, step: int, repeat: int,
@@ -37,7 +37,7 @@ def run_phase(task: Task, phase: Phase, raw: dict[str, Tensor], config: TrainCon
         video = to_float(raw["video"][rows], device)
         if config.flip:
             video = _flip(video, Noise((*keys, "flip"), _shift(rows, first), config.batch_size, device))
-        batch = Batch(video, raw["label"][rows].to(device), Noise(keys, _shift(rows, first), config.batch_size, device), step)
+        batch = Batch(video, hardware.upload(raw["label"][rows], device), Noise(keys, _shift(rows, first), config.batch_size, device), step)
         with hardware.autocast(dtype, device):
             losses = task.losses(phase.name, batch)
         with _updated_while_backward(phase, config) as norms:
@@ -87,7 +87,6 @@ def _updated_while_backward(phase: Phase, config: TrainConfig) -> Iterator[list[
 
 def _only_learns(task: Task, phase: Phase) -> None:
     """No gradients for the frozen networks, old ones neither: it is faster, and nothing but the phase's module can change."""
-    phase.optimizer.zero_grad(set_to_none=True)
     for net in task.nets.values():
         net.zero_grad(set_to_none=True)
         net.requires_grad_(False)

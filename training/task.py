@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from utils import hardware
 from utils.seeds import torch_generator
 
 
@@ -54,7 +55,7 @@ class Noise:
         return self._mine(torch.rand(self.batch_size, *shape, generator=torch_generator(*self.keys, name)))
 
     def _mine(self, numbers: Tensor) -> Tensor:
-        return numbers[self.rows].to(self.device)  # non-blocking copies of what is freed at once arrive damaged on MPS
+        return hardware.upload(numbers[self.rows], self.device)
 
 
 @dataclass

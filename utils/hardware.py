@@ -44,6 +44,15 @@ def autocast(dtype: torch.dtype, device: torch.device):
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """``tensor`` on ``device``. To CUDA through pinned memory: from any other the copy waits for all that the card has still to do. The
+    allocator of pinned memory keeps what is freed until the copy is done; nowhere else is that so, and copies that do not wait arrive
+    damaged."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def full_float32(device: torch.device) -> contextlib.AbstractContextManager:
     """cuDNN rounds float32 to TF32 unless told not to, and what is compared would depend on the graphics card."""
     if device.type != "cuda":

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+import torch.nn.functional as F
 from torch import nn
 
-from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, PooledConv3d, SamePad
+from models.layers import BatchNorm, Conv3d, ConvTranspose3d, MinibatchStd, PooledConv3d, SamePad, trilinear
 from tests.ports import free_port
 from utils.errors import UserError
 
@@ -193,3 +194,13 @@ def test_batch_norm_of_a_single_value_is_refused_in_words():
     with pytest.raises(UserError, match="--batch_size"):
         BatchNorm(3)(torch.randn(1, 3))
     assert torch.isfinite(BatchNorm(3)(torch.randn(1, 3, 1, 2))).all()
+
+
+@pytest.mark.parametrize("over_time", [1, 2])
+@pytest.mark.parametrize("frames", [1, 4])
+def test_what_cuda_takes_for_trilinear_is_trilinear(over_time, frames):
+    x = torch.randn(2, 3, frames, 5, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    made, peer = trilinear(x, over_time), F.interpolate(x, scale_factor=(over_time, 2, 2), mode="trilinear")
+    torch.testing.assert_close(made, peer)
+    weight = torch.randn(peer.shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(*(torch.autograd.grad((result * weight).sum(), x)[0] for result in (made, peer)))
