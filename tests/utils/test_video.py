@@ -325,19 +325,3 @@ def test_rates_mean_what_people_mean(fps, exact):
 @given(st.floats(1, 240))
 def test_any_rate_is_kept_closely(fps):
     assert float(exact_rate(fps)) == pytest.approx(fps, rel=5e-4)
-
-
-def test_a_folder_that_holds_anything_but_numbered_frames_is_never_replaced(tmp_path):
-    for name in ("film/000000.png", "film/thesis.tex", "photos/000001.png"):  # FFmpeg numbers from 1
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("mine")
-    for name in ("film", "photos"):
-        with pytest.raises(UserError, match="holds other things"):
-            write_video(tmp_path / f"{name}.png", moving(3), 24)
-    with pytest.raises(UserError, match="holds other things"), VideoWriter(tmp_path / "late.png", 24) as writer:
-        for frame in moving(2):
-            writer.write(frame)
-        (tmp_path / "late").mkdir()  # while the film was made
-        (tmp_path / "late" / "thesis.tex").write_text("mine")
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == [
-        "film/000000.png", "film/thesis.tex", "late/thesis.tex", "photos/000001.png"]

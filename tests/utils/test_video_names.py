@@ -4,7 +4,7 @@ import pytest
 
 from tests.data.films import moving
 from utils.errors import UserError
-from utils.video import write_video
+from utils.video import VideoWriter, write_video
 
 
 def test_png_spares_a_folder_of_other_things(tmp_path):
@@ -30,3 +30,12 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch, ending):
     monkeypatch.chdir(tmp_path)
     write_video(f"2024-05-01T12:30{ending}", moving(2), 24)
     assert [file.name for file in tmp_path.iterdir()] == [f"2024-05-01T12:30{ending}"]
+
+
+def test_png_spares_a_folder_that_came_while_the_film_was_made(tmp_path):
+    with pytest.raises(UserError, match="holds other things"), VideoWriter(tmp_path / "late.png", 24) as writer:
+        for frame in moving(2):
+            writer.write(frame)
+        (tmp_path / "late").mkdir()
+        (tmp_path / "late" / "thesis.txt").write_text("years of work")
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["late", "thesis.txt"]
