@@ -78,6 +78,8 @@ class GenerateConfig:
 
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""
+        for item in fields(self):  # here too, as programs call generate_video
+            need(item.name, getattr(self, item.name), getattr(self, item.name) != "", "something")
         for name in ("num_frames", "num_videos", "batch_size", "best_of"):
             value = getattr(self, name)
             need(name, value, _is_whole(value) and value >= 1, "a whole number, at least 1")

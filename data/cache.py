@@ -26,7 +26,7 @@ FORMAT = 3  # raise it when extraction comes to give other pixels for the same s
 _HEADER_BYTES = 128  # of a .npy file, whatever the number of frames: NumPy leaves room for it to grow
 _STALE_SECONDS = 24 * 3600
 _SETTLED_NS = 2_000_000_000
-_WORTH_BYTES = 32 << 20  # less than this is read as fast as remembered
+_WORTH_BYTES = 1 << 20  # to remember less than this takes longer than to read it
 _LONG_BYTES = 1 << 30  # more than this takes so long to read that it is shown
 _SYNC_BYTES = 256 << 20
 

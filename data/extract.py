@@ -123,9 +123,9 @@ def extract_one(task: ExtractTask, beat) -> dict:
 
 def _special(health: Health) -> dict:
     """Part of a key only where pixels are not square, or where there is damage, beyond which films were not read once: whatever else was
-    extracted before that is still known."""
+    extracted before that is still known. (A quick scan sees no damage, and takes what is known of a film that has some.)"""
     return ({} if health.pixel_aspect == 1 else {"pixel_aspect": health.pixel_aspect}) | (
-        {"past_damage": True} if health.status == "damaged" else {})
+        {"past_damage": True} if health.kind == "video" and health.status == "damaged" else {})
 
 
 def _content(source: Source, health: Health) -> str:
@@ -161,7 +161,9 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         tasks = [ExtractTask(folder=str(cache.folder), key=keys[index], path=str(sources[index].path), kind=sources[index].kind,
                              name=sources[index].name, bad=healths[index].bad, how=how, threads=threads) for index in todo]
         total = sum(healths[index].frames + healths[index].corrupt for index in todo)
-        size = sum(-(-healths[index].frames_at(how.fps) // how.frame_skip) for index in todo) * how.height * how.width * 3
+        # By time fewer may come, where a film stands still for long, and more.
+        frames = sum(-(-min(healths[index].frames, healths[index].frames_at(how.fps)) // how.frame_skip) for index in todo)
+        size = frames * how.height * how.width * 3
         if size > (free := cache.free_bytes()):
             raise _full(cache, f"{free / 1e9:.1f} GB are free", size)
         try:

@@ -96,7 +96,9 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
             walk.end_fault = _reason(logs[lines:]) or str(getattr(error, "strerror", error))
             health.passing = _of_the_machine(error)
             break
-        if not (quick and packet.is_discard):  # before the first picture that an edit list shows
+        hidden = packet.size and packet.is_discard  # before the first picture that an edit list shows
+        walk.hidden += bool(hidden)
+        if not (quick and hidden):
             walk.packet(packet)
         try:
             frames = [] if quick else packet.decode()
@@ -130,7 +132,7 @@ class _Walk:
         self.packets: list[tuple[float, bool]] = []
         self.times: list[float] = []
         self.faulty: list[tuple[int, str]] = []
-        self.end_fault = ""
+        self.end_fault, self.hidden = "", 0
 
     def _seconds(self, stamp: int | None) -> float | None:
         return None if stamp is None else (stamp - self._start) * self._base
@@ -184,9 +186,9 @@ class _Walk:
             return
         if self.end_fault:
             health.fail("damaged", f"truncated after {len(times)} frames: {self.end_fault}")
-        elif len(self.packets) < health.header_frames * 0.98 - 1:
+        elif len(self.packets) + (self.hidden if quick else 0) < health.header_frames * 0.98 - 1:
             health.notes.append(f"the header says {health.header_frames} frames, {len(times)} {'are there' if quick else 'decode'}")
-        elif not quick and len(times) < len(self.packets) * 0.98 - 1 and not health.bad:
+        elif not quick and len(times) < (len(self.packets) - self.hidden) * 0.98 - 1 and not health.bad:
             health.fail("damaged", f"{len(self.packets) - len(times)} of {len(self.packets)} frames do not decode")
         if health.bad:
             where = ", ".join(f"{low:.2f} s" for low, _ in health.bad[:5]) + (" ..." if len(health.bad) > 5 else "")

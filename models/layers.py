@@ -63,8 +63,8 @@ class Upsample(nn.Upsample):
 
 def enlarge(x: Tensor, scale: tuple[int, ...], mode: str) -> Tensor:
     """``F.interpolate`` of (B, C, T, H, W) by ``scale``, 1 or 2 in time and 2 in height and width."""
-    if mode == "trilinear" and x.is_cuda:
-        return trilinear(x, scale[0])
+    if mode == "trilinear" and x.is_cuda and 4 * scale[0] * x.numel() < 2**31:  # places are counted in 32 bits there
+        return trilinear(x, scale[0]).to(x.dtype)
     return F.interpolate(x, scale_factor=scale, mode=mode)
 
 

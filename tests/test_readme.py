@@ -1,4 +1,4 @@
-"""Every command in the README parses, and the family that it adds trains."""
+"""Every command of train.py, generate.py and evaluate.py in the README parses, and the family that it adds trains."""
 
 import os
 import re

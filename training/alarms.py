@@ -152,6 +152,7 @@ def distance(video: Tensor, real: Tensor) -> float:
 
 def thumbnails(video: Tensor) -> Tensor:
     """Clips (B, 3, T, H, W) shrunk to at most 4 frames of 16 x 16; thumbnails themselves stay as they are."""
+    video = video.cpu() if video.device.type == "mps" else video  # which knows no such pooling
     return F.adaptive_avg_pool3d(video.float(), (min(video.shape[2], 4), min(video.shape[3], 16), min(video.shape[4], 16)))
 
 

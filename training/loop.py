@@ -296,7 +296,8 @@ class Loop:
 
     def _tell_of_other_arithmetic(self, before: dict) -> None:
         now = self._arithmetic()
-        other = [f"{name} {now[name]}, was {before[name]}" for name in now if before.get(name, now[name]) != now[name]]
+        other = [f"{name} {now[name]}, was {before[name]}" for name in now
+                 if None not in (now[name], before.get(name)) and before[name] != now[name]]
         if other and distributed.is_main():
             note(f"warning: goes on with {'; '.join(other)}: not bit for bit what it would have become")
 

@@ -10,7 +10,7 @@ from utils import distributed
 def remarks(config: TrainConfig, discriminator: nn.Module) -> list[str]:
     """On a GAN of ``config``, a sentence or two each."""
     return [*_of_penalties(config, discriminator), *_of_groups(config, discriminator), *_of_no_effect(config),
-            *_of_labels_and_moments(config)]
+            *_of_labels(config)]
 
 
 def _of_penalties(config: TrainConfig, discriminator: nn.Module) -> list[str]:
@@ -51,12 +51,16 @@ def _of_no_effect(config: TrainConfig) -> list[str]:
     return found
 
 
-def _of_labels_and_moments(config: TrainConfig) -> list[str]:
-    found = []
+def _of_labels(config: TrainConfig) -> list[str]:
     if config.wrong_labels and config.loss.startswith("wgan") and config.clip_weights is None:
-        found.append(f"--wrong_labels {config.wrong_labels:g} with --loss {config.loss}: nothing bounds by how much the critic prefers "
-                     "classes that come often; take --class_ce instead, or --loss bce, hinge or rpgan")
-    if config.optimizer == "adam_lean" and config.beta1 > 0.9:
-        found.append(f"--beta1 {config.beta1:g} with --optimizer adam_lean: its first moment is kept in bfloat16, where a mean stands "
-                     "still above 0.9 and steps become small; take 0.9 or less, or --optimizer adam")
-    return found
+        return [f"--wrong_labels {config.wrong_labels:g} with --loss {config.loss}: nothing bounds by how much the critic prefers "
+                "classes that come often; take --class_ce instead, or --loss bce, hinge or rpgan"]
+    return []
+
+
+def of_optimizer(config: TrainConfig) -> list[str]:
+    """On any run of ``config``."""
+    if config.optimizer != "adam_lean" or config.beta1 <= 0.9:
+        return []
+    return [f"--beta1 {config.beta1:g} with --optimizer adam_lean: its first moment is kept in bfloat16, whose running mean stops changing "
+            "above 0.9; take 0.9 or less, or --optimizer adam"]

@@ -12,6 +12,7 @@ from models.growth import halve
 from models.layers import before_tanh
 from training.growth import cut_short, grown_at
 from training.registry import FAMILIES
+from training.remarks import of_optimizer
 from training.step import to_float
 from training.task import DataInfo, Task
 from utils import distributed, hardware
@@ -53,6 +54,8 @@ def prepare(config: TrainConfig) -> Setup:
                         f"{distributed.world_size()} processes gets of --batch_size {config.batch_size}")
     with torch.device("meta"):  # a size that does not fit is told before the videos are read
         task = build_task(config, DataInfo(), torch.device("meta"))
+    for remark in of_optimizer(config):
+        distributed.warn(remark)
     if hasattr(task, "get_ready"):
         task.get_ready()
     dataset = read_videos(config, device)

@@ -15,10 +15,9 @@ class Signals:
         self.received, self._before = False, {}
 
     def catch(self) -> None:
-        """From here on. A hangup that is ignored, as nohup has it, stays so."""
-        wanted = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            wanted.append(signal.SIGHUP)
+        """From here on. What a shell has ignored stays so: hangups by nohup, Ctrl-C of programs in the background."""
+        wanted = [signal.SIGTERM, signal.SIGUSR1] + [number for number in (signal.SIGINT, signal.SIGHUP)
+                                                     if signal.getsignal(number) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in wanted}
 
     def release(self) -> None:

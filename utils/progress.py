@@ -2,13 +2,15 @@
 
 import sys
 import time
+from contextlib import suppress
 
 from tqdm import tqdm
 
 
 def note(text: str) -> None:
     """Print a line of its own without tearing a bar that may be there."""
-    tqdm.write(text, file=sys.stderr)
+    with suppress(BrokenPipeError):  # nobody reads any more; what was to be done is done all the same
+        tqdm.write(text, file=sys.stderr)
 
 
 class Progress:
@@ -51,8 +53,9 @@ class Progress:
         rate = (self.count - self._initial) / max(seconds, 1e-9)
         left = (self.total - self.count) / rate if rate else float("inf")
         clock = f"{seconds:.0f}s gone, {left:.0f}s left" if self.count < self.total else f"{seconds:.0f}s"
-        print(f"{self.name}: {self.count}/{self.total} {self.unit}  {rate:.3g} {self.unit}/s  {clock}  {self._postfix}".rstrip(),
-              file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):
+            print(f"{self.name}: {self.count}/{self.total} {self.unit}  {rate:.3g} {self.unit}/s  {clock}  {self._postfix}".rstrip(),
+                  file=sys.stderr, flush=True)
 
     def __enter__(self):
         return self

@@ -219,4 +219,5 @@ def test_home_is_home_in_files_too(write, monkeypatch):
 
 
 def test_yaml_may_merge(write):
-    assert parsed("--config", write("<<: {lr: 1.0e-3, seed: 3}\nseed: 4\n")).lr == 1e-3
+    config = parsed("--config", write("<<: {lr: 1.0e-3, seed: 3}\nseed: 4\n"))
+    assert config.lr == 1e-3 and config.seed == 4

@@ -81,6 +81,8 @@ def test_ucf101_split_lists(tmp_path, where):
     (tmp_path / where / "testlist01.txt").rename(tmp_path / "aside.txt")
     assert len(find_sources(tmp_path, "all").sources) == 2
     (tmp_path / "aside.txt").rename(tmp_path / where / "testlist01.txt")
+    (tmp_path / where / "trainlist02.txt").write_text("Archery/v_Archery_g02_c01.avi 1\n")
+    assert [source.path.name for source in find_sources(tmp_path, "train", 2).sources] == ["v_Archery_g02_c01.avi"]
     with pytest.raises(UserError, match="testlist03.txt does not exist"):
         find_sources(tmp_path, "test", 3)
 

@@ -22,6 +22,7 @@ from data.pool import WorkerPool
 from data.scan import main, scan
 from tests.conftest import ROOT
 from tests.data.films import moving, numbered, rotate_tag, write_film
+from training.interpolate_film import Film
 from utils.errors import UserError
 from utils.images import save_png
 from utils.video import write_video
@@ -233,6 +234,24 @@ def test_stamps_that_tremble_are_no_fault(tmp_path, stamps):
     for quick in (True, False):
         found = report_of(path, quick=quick)["a.mp4"]
         assert found.status == "ok" and found.frames == len(stamps) and found.fps == pytest.approx(25, rel=0.03)
+
+
+def test_a_film_cut_without_recoding_is_whole(tmp_path):
+    """What an edit list hides is in the file, and is no frame."""
+    whole, cut = write_film(tmp_path / "whole.mp4", moving(60), options={"g": "60", "bf": "0"}), tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = (stamp - round(0.8 / packet.time_base) for stamp in (packet.pts, packet.dts))
+                packet.stream = copy
+                target.mux(packet)
+    for quick in (True, False):
+        found = report_of(cut, quick=quick)["cut.mp4"]
+        assert (found.status, found.frames, found.notes) == ("ok", 40, [])
+    film = Film(cut)
+    assert len(list(film.frames())) == film.length == 40
 
 
 def test_trouble_of_the_machine_is_not_remembered(tmp_path, monkeypatch):

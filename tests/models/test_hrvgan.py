@@ -289,6 +289,11 @@ def test_trains_on_every_layout(runner, tmp_path, layout):
     assert sampler.takes_labels == bool(classes)
     config = GenerateConfig(num_frames=5, grid="1x2", label=classes[-1] if classes else None).check()
     assert [frame.shape for frame in film_frames(sampler, config, 24)] == [(16, 32, 3)] * 5
+    if classes:  # one of each in a grid is what each alone would be
+        number = len(classes)
+        grid = next(film_frames(sampler, GenerateConfig(num_frames=1, grid=f"1x{number}").check(), 24))
+        ends = [next(film_frames(sampler, GenerateConfig(num_frames=1, grid=f"1x{number}", label=name).check(), 24)) for name in classes]
+        assert all(np.array_equal(grid[:, 16 * at:16 * at + 16], ends[at][:, 16 * at:16 * at + 16]) for at in range(number))
 
 
 def test_a_modulation_scales_about_one_and_begins_weak():

@@ -135,6 +135,11 @@ def test_color_statistics_are_the_papers():
     assert chroma.mean().item() == pytest.approx(1.0, abs=0.03) and chroma.max() <= 3
 
 
+def test_draws_stay_on_the_cpu():
+    """Asking a graphics card where a clip is moved to would wait for all that it has to do."""
+    assert draw(Noise((0,), slice(0, 3), 3, torch.device("meta")), "x", ALL).device.type == "cpu"
+
+
 def test_each_part_of_a_policy_has_numbers_of_its_own():
     video, draws = clips(4), draw(noise(4), "x", ALL)
     expected = video

@@ -235,6 +235,16 @@ def test_a_run_interrupted_while_it_fades_ends_as_if_it_had_not_been(runner, str
         assert pictures(out)[name] == pictures(straight)[name]
 
 
+def test_clips_interrupted_while_they_fade_end_as_if_they_had_not_been(runner, tmp_path):
+    command = ["--family", "hrvgan", "--frames", 4, "--model.g_width", 4, "--model.d_width", 4, "--model.max_width", 8,
+               "--model.time_doublings", 1, "--grow_from", 1, "--grow_steps", 4, "--precision", "fp32", "--class_ce", 1]
+    runner.train("--out", tmp_path / "straight", *command, "--steps", 9)
+    runner.train("--out", tmp_path / "broken", *command, "--steps", 3)
+    assert [stage(load_sampler(tmp_path / "broken", device="cpu").config, step)[1] < 1 for step in (3, 4)] == [True, True]
+    runner.train("--out", tmp_path / "broken", *command, "--steps", 9)
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "straight")
+
+
 def test_a_run_interrupted_anywhere_ends_the_same(runner, straight, tmp_path):
     out = tmp_path / "run"
     interrupt(runner.start("--out", out, *GROWING, "--sample_every", 9), out, after=5)

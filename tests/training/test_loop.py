@@ -204,7 +204,7 @@ def test_every_repeat_of_a_phase_has_a_batch_of_its_own(monkeypatch):
     loop.step, loop.config, loop.setup, loop._set_lr = 5, None, SimpleNamespace(device=None, dtype=None), lambda: None
     loop.task = SimpleNamespace(phases=[SimpleNamespace(name=name, repeats=number, due=lambda step: True)
                                         for name, number in (("g", 1), ("d", 3))])
-    loop.batches = SimpleNamespace(at=lambda position: position)
+    loop.batches, fetched = SimpleNamespace(at=lambda position: fetched.append(position) or position), []
     monkeypatch.setattr("training.loop.run_phase", lambda task, phase, raw, config, **_: seen.append((phase.name, raw)) or {})
     loop._train_step()
-    assert seen == [("g", 12), ("d", 12), ("d", 13), ("d", 14)]
+    assert seen == [("g", 12), ("d", 12), ("d", 13), ("d", 14)] and fetched == [12, 13, 14], "each is fetched once"
