@@ -38,7 +38,7 @@ class GenerateConfig:
     seed: int = 0
     """Another seed, another film."""
     path: PathKind = "slerp"
-    """Way through latent space: arcs between random points, a smooth random walk, or a closed walk."""
+    """Way through latent space: slerp, arcs between random points; walk, smooth and random; loop, the same, ending where it began."""
     interpolate: str | None = None
     """Seeds A:B: one arc from the first latent of the film with --seed A to that with --seed B, instead of `path` and `seed`. A generator
     of clips plays its clip forwards and backwards meanwhile, each frame from the latent of its own moment. In a YAML file with quotes,
@@ -46,7 +46,7 @@ class GenerateConfig:
     label: str | None = None
     """Class to show, of a family that knows classes; without it, cells of the grid (and films) take turns through the classes."""
     keyframe_seconds: float = 2.0
-    """Time from one random point of the path to the next: shorter moves faster."""
+    """Seconds from one random point of `path` to the next: shorter moves faster."""
     grid: str = "1x1"
     """ROWSxCOLUMNS of different samples in one film."""
     num_videos: int = 1
@@ -54,8 +54,8 @@ class GenerateConfig:
     truncation: float = 1.0
     """Scales the latents: below 1 gives more typical, less varied samples."""
     best_of: int = 1
-    """Draw so many random points for each one of the path and take the one of which the critic is surest that it shows its class:
-    fewer clips of the wrong class, and less variety. For a family whose critic names classes."""
+    """Rejection sampling: of this many random points for each one of the path take the one of which the critic is surest that it shows
+    its class: fewer clips of the wrong class, and less variety. For a family whose critic names classes."""
     image: str | None = None
     """What the film begins with, of any size, for a model that predicts; a longer film goes on from its own last frame."""
     streams: bool = False
@@ -67,14 +67,14 @@ class GenerateConfig:
     device: Device = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
     precision: Precision = "auto"
-    """auto takes bf16 where the hardware computes in it."""
+    """Arithmetic: fp32, or bf16, which is mixed precision; auto: bf16 where the hardware computes in it."""
     input: str | None = None
     """A film to remake, for a model of the family keyframes: with `factor` or `keyframe_interval`."""
     factor: int | None = None
-    """Make this many times as many frames of `input`, and play as many times faster, unless `fps` is given."""
+    """Make this many times as many frames of `input`, at as many times its frame rate (it lasts as long) unless `fps` is given."""
     keyframe_interval: int | None = None
-    """Keep every so-manieth frame of `input` as the autoencoder's code and make all others; what was lost is measured, before H.264
-    loses a little more."""
+    """Keep every N-th frame of `input` as the autoencoder's code and interpolate the others; what was lost is measured, before H.264 loses
+    a little more."""
 
     def check(self) -> "GenerateConfig":
         """Raises UserError naming the flag. Returns itself."""

@@ -21,7 +21,7 @@ class TrainConfig:
     MAY_BE_EMPTY: ClassVar = ("augment", "eval_flags")
 
     family: str = "dcgan"
-    """Which system to train."""
+    """Family of networks: dcgan, mlp_gan (frames), vgan, vgan_conditional, hrvgan (clips) or keyframes (interpolation)."""
     out: str = "runs/default"
     """Run directory: checkpoints, samples, curves, report. The same command continues the run it finds there."""
     restart: bool = False
@@ -30,11 +30,11 @@ class TrainConfig:
     """Print the resolved config, parameters, a memory estimate and how long measured steps took, at full size; write nothing into --out."""
 
     data: str = "synthetic"
-    """Folder of videos (searched recursively), one video, class folders, UCF-101, frame images, stacked JPEGs, or `synthetic`."""
+    """Folder of videos (searched recursively), one video, class folders, UCF-101, frame images, JPEGs of stacked frames, or `synthetic`."""
     height: int = 64
-    """Frame height."""
+    """Frame height in pixels; most families need a multiple of 2 to the power of their depth, and name the nearest."""
     width: int = 64
-    """Frame width."""
+    """Frame width in pixels."""
     frames: int = 1
     """Frames per clip; 1 trains a generator of single frames."""
     frame_skip: int = 1
@@ -48,20 +48,20 @@ class TrainConfig:
     split: Literal["train", "test", "all"] = "train"
     """Which part of a data set with official split lists (UCF-101)."""
     split_list: int = 1
-    """Which of the official lists."""
+    """Which of the official lists; UCF-101 has 1 to 3."""
     image_fps: float = 25.0
-    """Frame rate of folders of images, which do not tell."""
+    """Frame rate of folders of images and of stacked JPEGs, which store none."""
     stabilize: bool = False
     """Take the camera's motion out of the videos, by matching each frame with the one before, over stretches of at most 64 frames."""
     flip: bool = False
-    """Mirror every other clip, chosen at random, left to right."""
+    """Mirror each clip left to right with a chance of one half."""
     ordered: bool = False
-    """Consecutive clips in order, not shuffled."""
+    """The videos cut into consecutive clips without overlap, in order, instead of all clips shuffled."""
     m_per_class: int = 1
-    """Clips of a batch come so many of one class side by side, so that minibatch standard deviation (groups of 4) sees how much those of
-    one class differ, not classes."""
+    """Draw this many clips of one class next to each other: minibatch standard deviation (groups of up to 4) then compares clips within a
+    class, not across classes."""
     storage: Literal["auto", "disk", "memory", "device"] = "auto"
-    """Where frames are read from while training; auto chooses by size."""
+    """Where frames are kept while training: in files, in memory, on the device; auto: the fastest that they fit."""
     cache_dir: str | None = None
     """Where extracted frames are kept; $VIDGAN_CACHE or ~/.cache/vidgan if not given."""
     workers: int | None = None
@@ -74,13 +74,13 @@ class TrainConfig:
     steps: int | None = None
     """Training steps in all; 2000 if neither this nor `epochs` is given."""
     epochs: int | None = None
-    """Passes over all clips, instead of `steps`."""
+    """Passes over all clips, one from every frame on that leaves room for it, instead of `steps`."""
     batch_size: int = 64
     """Clips per step over all processes."""
     accumulate: int = 1
-    """Split each batch into this many parts to save memory."""
+    """Gradient accumulation: take each batch in this many equal parts, to save memory."""
     lr: float = 2e-4
-    """Learning rate (Adam) of the generator, and of the discriminator unless `lr_d` is given."""
+    """Learning rate of every network; of the discriminator only where `lr_d` is not given."""
     lr_d: float | None = None
     """Learning rate of the discriminator, where it differs."""
     warmup: int = 500
@@ -91,9 +91,9 @@ class TrainConfig:
     lr_decay_from: int = 2000
     """Step from which `--lr_decay sqrt` applies."""
     beta1: float = 0.5
-    """First-moment decay of Adam."""
+    """Decay of Adam's first moment; RMSprop has none."""
     beta2: float = 0.999
-    """Second-moment decay of Adam."""
+    """Decay of Adam's second moment, or of RMSprop's mean square."""
     optimizer: Literal["adam", "adam_lean", "rmsprop"] = "adam"
     """Optimiser of every network; adam_lean needs a quarter to a half of the memory, for networks of large linear layers."""
     loss: Literal["bce", "hinge", "rpgan", "wgan", "wgan_gp"] = "bce"
@@ -101,7 +101,7 @@ class TrainConfig:
     gp: float = 10.0
     """Weight lambda of wgan_gp's gradient penalty."""
     clip_weights: float | None = None
-    """Keep the critic's weights within +- this, as the first Wasserstein GAN did."""
+    """Weight clipping: keep the discriminator's weights within +- this, as the first Wasserstein GAN did."""
     spectral_norm: bool = False
     """Divide every weight matrix of the discriminator by its largest singular value (Miyato et al. 2018, arXiv 1802.05957); goes with
     any `model.d_norm`."""
@@ -116,35 +116,35 @@ class TrainConfig:
     grow_steps: int = 2000
     """Steps from one doubling of the size to the next."""
     grow_fade: float = 0.5
-    """Share of those over which the new layers fade in."""
+    """Share of `grow_steps` over which new layers fade in, from 0 to 1."""
     share_fakes: bool = True
     """Update the generator first and let the discriminator train on the very same clips: one generator pass a step less."""
     r1: float = 0.0
     """Weight gamma of the zero-centred gradient penalty on real clips, gamma/2 E|grad|^2: the slope at what the discriminator sees, which
     with `augment` is the augmented clip."""
     r2: float = 0.0
-    """The same on generated clips."""
+    """Weight of the penalty `r1` on generated clips."""
     penalty_every: int = 1
     """Apply r1 and r2 at every N-th step, N times as strong."""
     pixel_mse: float = 0.0
-    """Weight of the squared difference of generated clips to the real ones of the batch."""
+    """Weight of the mean squared error of generated clips against the real ones of the batch."""
     first_frame_l1: float = 0.0
-    """Weight of the difference of the first generated frame to the one it was made from."""
+    """Weight of the mean absolute difference of the first generated frame to the one it was made from."""
     random_frame: bool = False
     """Let clips be made from, and `first_frame_l1` hold at, a frame drawn at random from each real clip instead of its first."""
     wrong_labels: float = 0.0
-    """Of what the discriminator has to refuse, the share that is real clips with a label not theirs
+    """Share of real clips with a wrong label among what the discriminator learns to reject, from 0 to 1
     (Reed et al. 2016, arXiv 1605.05396)."""
     class_ce: float = 0.0
     """Weight of the cross-entropy of the class: the discriminator tells that of real clips, the generator makes clips that it tells right
     (Odena et al. 2017, arXiv 1610.09585)."""
     class_ce_d: float | None = None
-    """The discriminator's weight of it, where it differs; a larger one lets it learn classes sooner than the generator can please it."""
+    """`class_ce` of the discriminator, where it differs; a larger one lets it learn classes before the generator can please it."""
     class_ce_steps: int | None = None
-    """Steps for which the generator is asked for the class by it; all if not given. In time the generator learns what the discriminator
-    takes for a class, not the class."""
+    """Steps for which `class_ce` trains the generator; all if not given. In time it learns what the discriminator takes for a class,
+    not the class."""
     diversity: float = 0.0
-    """Weight of what two clips of one class, generated from different latents, lack of the distance between real ones, as a share
+    """Weight of a penalty on generated clips of one class, from different latents, that lie closer together than real ones: by what share
     (after Yang et al. 2019, arXiv 1901.09024)."""
     mask_l1: float = 0.0
     """Weight of the mean of the foreground mask."""
@@ -156,17 +156,17 @@ class TrainConfig:
     """Steps over which that share rises from zero (as in Huang et al. 2024, arXiv 2501.05441): a discriminator that does not know the
     clips yet learns sooner without."""
     ema: float = 0.999
-    """Decay of the averaged generator that is sampled from; 0 samples from the trained one."""
+    """Decay of the exponential moving average of the weights that samples are made with; 0: no average."""
     clip_grad: float | None = None
-    """Clip gradients to this norm; those of a step with a penalty that is taken at every N-th (`penalty_every`) with it."""
+    """Clip the gradient norm of each network to this; on steps with a penalty (`penalty_every`) its gradient counts too."""
     seed: int = 0
     """Everything random follows from it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto takes bf16 where the hardware computes in it."""
+    """Arithmetic: fp32, or bf16, which is mixed precision (matrix products in bfloat16); auto: bf16 where the hardware computes in it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
     threads: int | None = None
-    """CPU threads for arithmetic; exact resume holds for a fixed number."""
+    """CPU threads; PyTorch's choice if not given. A run that is continued is the same bit for bit only with as many."""
 
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
@@ -181,25 +181,25 @@ class TrainConfig:
     tensorboard: bool = True
     """Write TensorBoard events."""
     on_alarm: Literal["stop", "warn", "rollback"] = "warn"
-    """When training collapses: stop, only warn (non-finite values stop all the same),
-    or go back to the last good checkpoint with half the learning rate."""
+    """What an alarm does: stop, only warn (values that are not finite stop all the same), or go back to the checkpoint before the trouble
+    with half the learning rate. Alarms of evaluations only warn."""
     max_rollbacks: int = 3
     """How often to go back before stopping."""
     alarm_patience: int = 20
-    """Checks in a row that must agree before an alarm of losses is raised; of looks at samples, at most 3."""
+    """Logged steps in a row that must show trouble before an alarm is raised; of looks at samples, every third logged step, at most 3."""
     alarm_after: int = 300
-    """Steps before samples are expected to differ from each other."""
+    """Step from which samples that are all alike raise an alarm."""
 
     eval_every: int = 0
     """Evaluate a checkpoint at every N-th step, in a process of its own while training goes on; 0 never does."""
     metrics: str = "swd"
     """Comma-separated metrics of those evaluations, as evaluate.py knows them."""
     eval_samples: int = 256
-    """Clips on each side of them."""
+    """Clips on each side of those evaluations."""
     best: str | None = None
     """Keep the checkpoint that is best by this one of `metrics` as `checkpoints/best`; by the first one if not given."""
     eval_threads: int | None = None
-    """CPU threads of an evaluation; 1 beside training on a CPU, and as evaluate.py takes them beside a GPU."""
+    """CPU threads of an evaluation; if not given 1 where training runs on a CPU, else evaluate.py's default."""
     eval_flags: str = ""
     """Further flags of evaluate.py, in one pair of quotes: "--data heldout/ --device cpu"."""
 

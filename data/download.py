@@ -40,9 +40,9 @@ class DownloadConfig:
     out: str = "videos"
     """Folder for the videos and manifest.json."""
     backend: Literal["yt-dlp", "pytube", "direct"] = "yt-dlp"
-    """Who reads web pages; direct: nobody, every URL is a video file. Video files are always fetched directly."""
+    """Program that reads web pages; direct: none, every URL is a video file. Video files are always fetched directly."""
     max_videos: int = 20
-    """Stop when so many of those asked for are there, fetched now or by an earlier command; what else lies in `out` does not count."""
+    """Stop when this many of those asked for are there, from this command or an earlier one; other files in `out` do not count."""
     max_duration: float = 600.0
     """Seconds; longer videos are left out."""
     max_size: int | str = "500MB"
@@ -54,9 +54,9 @@ class DownloadConfig:
     sleep: float = 1.0
     """Seconds from one visit to the next: sites shut out those who hurry."""
     retries: int = 3
-    """How often trouble that may pass is tried again."""
+    """How often a request that failed, and might succeed later, is tried again."""
     backoff: float = 1.0
-    """Seconds before the first of these; each further one waits twice as long."""
+    """Seconds before the first retry; each further one waits twice as long."""
     timeout: float = 30.0
     """Seconds without an answer after which a server is given up."""
     cookies: str | None = None

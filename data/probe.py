@@ -47,7 +47,7 @@ def probe(task: ProbeTask, beat=lambda count=1: None) -> Health:
     if size == 0:
         return health.fail("empty", "empty file (0 bytes)")
     if Path(path).exists() and not Path(path).is_file():  # whoever opens a pipe waits for its other end
-        return health.fail("broken", "cannot be read: no regular file")
+        return health.fail("broken", "cannot be read: not a regular file")
     if kind == "stack":
         return _probe_stack(health, Path(path), image_fps)
     av.logging.set_level(av.logging.ERROR)

@@ -41,7 +41,7 @@ class EvaluateConfig:
     draws: int = 1
     """Measure as many times, with other latents and clips each time, and give mean and standard deviation."""
     resamples: int = 50
-    """Resamples of the clips for 95% intervals; 0 leaves them out."""
+    """Bootstrap resamples of the clips for 95% intervals: 2 or more, or 0 for none."""
     floor: bool = True
     """Compare reals with other reals too, which is the best a model can hope for."""
     batch_size: int = 16
@@ -79,9 +79,9 @@ class EvaluateConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the model."""
     network_precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of feature networks; all else computes in float32 or better."""
+    """Arithmetic of feature networks; i3d, script and random, and all else, stay in float32 or better."""
     threads: int | None = None
-    """CPU threads; all cores if not given."""
+    """CPU threads; PyTorch's choice, mostly all cores, if not given."""
 
     def check(self) -> "EvaluateConfig":
         """Cross-checks; raises UserError naming the flag. Returns itself, with what `protocol` fixes filled in."""
@@ -140,7 +140,7 @@ def given(config: EvaluateConfig, *names: str) -> dict:
 
 
 def once(config: EvaluateConfig, names: Iterable[str]) -> list[str]:
-    """A remark on metrics of pairs where settings were given that only metrics of crowds use."""
+    """A remark on metrics of pairs where settings were given that only metrics of sets use."""
     if config.draws == 1 and not config.one_per_video:
         return []
-    return [f"{', '.join(names)}: measured once; --draws and --one_per_video are for metrics of crowds"]
+    return [f"{', '.join(names)}: measured once; --draws and --one_per_video are for metrics of sets"]

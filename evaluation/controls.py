@@ -39,7 +39,7 @@ UNDAMAGED, BOTH = "none", "both halves"
 def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], networks: dict) -> Measured | None:
     """A table of damages by metrics, each value beside what chance gives, and a picture of it."""
     if pairs := [name for name, metric in metrics.items() if metric.kind == "pairs"]:
-        raise UserError(f"--metrics {','.join(pairs)}: compares pairs of frames, so every damage shows; controls are for metrics of crowds")
+        raise UserError(f"--metrics {','.join(pairs)}: compares pairs of frames, so every damage shows; controls are for metrics of sets")
     settings = clip_settings(config, metrics, networks)
     settings["frames"] = config.clip_frames or max(CLIP_FRAMES, settings["frames"])
     check_clips(metrics, networks, settings, config.real)

@@ -9,7 +9,7 @@ CAPTIONS = {
     "samples.png": ("Samples", "Frames drawn evenly from both sides, none of them chosen by eye."),
     "strips.png": ("Clips over time", "Each row is one clip, from left to right."),
     "neighbours.png": ("Nearest real frames", "Beneath each generated frame the real one most like it. Pairs that can hardly be told "
-                       "apart, with distances far below the others', were learnt by heart."),
+                       "apart, with distances far below the others', were memorised."),
     "profiles.png": ("Along the clip", "Mean over clips at each frame, with a band of one standard deviation. Lines that part as frames go "
                      "by show a model that fades, blurs or freezes; a narrower band shows clips more alike than real ones."),
     "over_time.png": ("Frame by frame", "The median film at each frame and the middle half of the films."),

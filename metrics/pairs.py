@@ -50,7 +50,7 @@ def find_pairs(real: Path, fake: Path, endings: Iterable[str]) -> tuple[list[Pai
     names = sorted(reals.keys() & fakes.keys())
     if not names:
         raise UserError(f"no file in {fake} is named like one in {real} (say {min(reals)} there, {min(fakes)} here): "
-                        f"psnr and ssim compare files of the same name")
+                        f"metrics of pairs compare files of the same name")
     notes = [f"{len(side) - len(names)} of {len(side)} files in {folder} have no partner in {other} and are left out"
              for side, folder, other in ((reals, real, fake), (fakes, fake, real)) if len(side) > len(names)]
     return [Pair(name, reals[name], fakes[name]) for name in names], notes
@@ -138,7 +138,7 @@ def _media(source: Path, flag: str, endings: Iterable[str]) -> dict[str, Path]:
 
 def _uneven(pair: Pair, counts: list[int], shortest: bool, result: Comparison) -> None:
     if not shortest:
-        raise UserError(f"{pair.real} has {counts[0]} frames and {pair.fake} has {counts[1]}: psnr and ssim need one for "
+        raise UserError(f"{pair.real} has {counts[0]} frames and {pair.fake} has {counts[1]}: metrics of pairs need one for "
                         f"one; --shortest compares the first {min(counts)}")
     result.notes.append(f"{pair.name}: {counts[0]} real and {counts[1]} fake frames, the first {min(counts)} compared")
 
@@ -147,7 +147,7 @@ def _same_size(pair: Pair, real: list[np.ndarray], fake: list[np.ndarray], metri
     shapes = {frame.shape[:2] for frame in real} | {frame.shape[:2] for frame in fake}
     if len(shapes) > 1:
         sizes = " and ".join("x".join(map(str, shape)) for shape in (real[0].shape[:2], fake[0].shape[:2]))
-        raise UserError(f"{pair.real} and {pair.fake} differ in size ({sizes}): psnr and ssim need equal sizes; "
+        raise UserError(f"{pair.real} and {pair.fake} differ in size ({sizes}): metrics of pairs need equal sizes; "
                         f"--height and --width bring both to one")
     for name, metric in metrics.items():
         if min(real[0].shape[:2]) < metric.smallest:

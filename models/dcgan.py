@@ -52,7 +52,7 @@ class DCGANConfig:
     d_dropout: float = 0.0
     """Dropout before the discriminator's verdict."""
     d_minibatch_std: bool = True
-    """Show the discriminator the variety of the batch."""
+    """Minibatch standard deviation (Karras et al. 2018): shows the discriminator how much the clips of a batch differ."""
     init: Literal["he", "normal", "glorot"] = "he"
     """Initial weights: He et al. 2015; N(0, 0.02) as in the DCGAN paper; Glorot & Bengio 2010, the default of Keras."""
 

@@ -48,10 +48,10 @@ class MLPGANConfig:
     d_dropout: float = 0.0
     """Dropout after each activation of the discriminator."""
     d_minibatch_std: bool = True
-    """Show the discriminator the variety of the batch."""
+    """Minibatch standard deviation (Karras et al. 2018): shows the discriminator how much the clips of a batch differ."""
     init: Literal["smooth", "he", "torch"] = "smooth"
-    """Initial weights: He et al. 2015 with zero biases; the same with discriminator filters that vary smoothly over the frame, without
-    which the generator learns their noise; or PyTorch's own for a linear layer."""
+    """Initial weights: he: He et al. 2015, biases zero; smooth: the same, but with `components` 0 the discriminator's filters vary smoothly
+    over the frame, without which the generator learns their noise; torch: PyTorch's own for a linear layer."""
 
     def check(self) -> None:
         """UserError unless there are hidden layers and each has a size, and components the mean that they are measured from."""

@@ -41,11 +41,11 @@ class TwoStreamsConfig:
     d_norm: Literal["batch", "group", "spectral", "none"] = "group"
     """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
     g_upsample: Literal["deconv", "nearest", "linear"] = "linear"
-    """Transposed convolutions as published, or copying or interpolating before a convolution: no chequered pattern."""
+    """Transposed convolutions as published, or copying or interpolating before a convolution: no checkerboard artefacts."""
     mask_bias: float = 0.0
     """The mask begins at the sigmoid of this; 0 shows as much foreground as background, -2 shows an eighth."""
     d_minibatch_std: bool = True
-    """Show the discriminator the variety of the batch."""
+    """Minibatch standard deviation (Karras et al. 2018): shows the discriminator how much the clips of a batch differ."""
     d_outputs: Literal[1, 2] = 1
     """One logit, or two whose difference is the logit: a softmax over two classes, as published, is the sigmoid of that."""
     init: Literal["he", "normal", "torch"] = "he"
@@ -219,9 +219,10 @@ def depths(config: TwoStreamsConfig, family: str, shape: ClipShape) -> tuple[int
     if not fits(shape.frames):
         allowed = [frames for frames in range(2, 2 * shape.frames + 2**(depth + 2)) if fits(frames)]
         near = min(allowed, key=lambda frames: abs(frames - shape.frames))
-        why = f"is no multiple of {2**own(shape.frames)}" if shape.frames > 1 else "makes no clip"
-        raise UserError(f"--frames {shape.frames}: {why}, as {family} with {own(shape.frames)} doublings of time needs; "
-                        f"the nearest allowed is --frames {near}")
+        doublings = own(shape.frames)
+        why = (f"is no multiple of {2**doublings}, as {family} with {doublings} doublings of time needs" if shape.frames > 1
+               else f"makes no clip, {family} needs 2 frames or more")
+        raise UserError(f"--frames {shape.frames}: {why}; the nearest allowed is --frames {near}")
     return depth, own(shape.frames)
 
 

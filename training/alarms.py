@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A discriminator this sure, for long, leaves the generator without a gradient.
+# A discriminator this sure, for long, learns no more, and the generator from one that stands still.
 SURE_ACCURACY, SURE_LOSS = 0.995, 0.02
 # Logits this close together tell nothing apart.
 FLAT_SPREAD = 1e-3
@@ -65,10 +65,10 @@ class Watch:
         if {"d/accuracy", "d/adversarial"} <= row.keys():
             won = row["d/accuracy"] >= SURE_ACCURACY and row["d/adversarial"] <= SURE_LOSS
             raised += self._held("discriminator won", won, row, self.patience,
-                                 "the discriminator tells every clip apart; the generator gets no gradient")
+                                 "the discriminator tells all real clips from all generated ones and stops learning")
         if "d/spread" in row:
             raised += self._held("discriminator flat", row["d/spread"] <= FLAT_SPREAD, row, self.patience,
-                                 "the discriminator gives every clip the same verdict")
+                                 "the discriminator gives every clip the same logit")
         self.varied |= row.get("diversity", 0) >= VARIED
         if "diversity" in row and (self.varied or step >= self.after):
             # Diversity is measured rarely and is steady: three in a row suffice.
@@ -87,7 +87,7 @@ class Watch:
             self.nearest = middle if before is None else min(before, middle)
         self.last = [*self.last, distance][-2:]
         return self._held("samples drift", away, row, min(3, self.patience),
-                          f"samples are {distance:.2f} away from real clips, and have been {self.nearest or 0:.2f}: "
+                          f"the distance of samples to real clips is {distance:.2f}, and has been {self.nearest or 0:.2f} (0: alike): "
                           "mode collapse or divergence")
 
     def _held(self, kind: str, now: bool, row: dict, needed: int, message: str) -> list[Alarm]:

@@ -27,7 +27,7 @@ def dry_run(config: TrainConfig) -> int:
     if distributed.is_main():
         print(f"steps          {setup.steps:,}")
         print(f"arithmetic     {str(setup.dtype).removeprefix('torch.')} on {setup.device}")
-        print(f"memory         about {_state_bytes(setup) / 2**20:,.0f} MiB for weights, moments and averages; {peak}")
+        print(f"memory         about {_state_bytes(setup) / 2**20:,.0f} MiB for weights, optimiser state and averaged weights; {peak}")
         print(f"one step       {_told(measured, setup)}")
     distributed.stop()
     return 0

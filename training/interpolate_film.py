@@ -50,7 +50,7 @@ class Film:
         longer = abs(health.seconds - self.length / self.fps) if health.seconds else 0.0
         self._by_time = health.pace > 0 and (health.drift > _NOTICED / self.fps or longer > max(1.5 / self.fps, 0.02 * health.seconds))
         if kind_of(self.path) != "video" or health.frames > 1 and not health.pace:
-            self.troubles.append(f"holds no times; {self.fps:g} frames a second are assumed, --fps is that of the new film")
+            self.troubles.append(f"holds no times: {self.fps:g} frames a second are assumed; --fps changes only the new film's rate")
         if self._by_time:
             self.length = round((health.seconds - 1 / self.fps) * health.pace) + 1
             self.fps = health.pace  # at a slower rate frames would be left out

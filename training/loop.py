@@ -214,8 +214,8 @@ class Loop:
             self._save()
         if self.log:
             kept = checkpoint.latest(self.checkpoints)
-            self.log.progress.note(f"stopped at step {self.step}; " + (f"the last good checkpoint is {kept}" if kept else
-                                                                       "it came before the first checkpoint"))
+            self.log.progress.note(f"stopped at step {self.step}; " + (f"the newest checkpoint is {kept}" if kept else
+                                                                       "there is no checkpoint yet"))
         return "stop"
 
     def _roll_back(self, since: int) -> None:
@@ -299,7 +299,7 @@ class Loop:
         other = [f"{name} {now[name]}, was {before[name]}" for name in now
                  if None not in (now[name], before.get(name)) and before[name] != now[name]]
         if other and distributed.is_main():
-            note(f"warning: goes on with {'; '.join(other)}: not bit for bit what it would have become")
+            note(f"warning: goes on with {'; '.join(other)}: not bit for bit what it would be without")
 
     def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)

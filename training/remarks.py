@@ -23,8 +23,8 @@ def _of_penalties(config: TrainConfig, discriminator: nn.Module) -> list[str]:
     bounded = (config.clip_weights or config.r1 or config.r2 or config.spectral_norm or config.loss == "wgan_gp" and config.gp
                or getattr(config.model, "d_norm", None) == "spectral")
     if config.loss.startswith("wgan") and not bounded:
-        found.append(f"--loss {config.loss}: nothing bounds the critic's slopes, and its verdicts grow without end; take --loss wgan_gp, "
-                     "--clip_weights 0.01, --spectral_norm or --r1 10")
+        found.append(f"--loss {config.loss}: nothing bounds the critic's slopes, and its verdicts grow without end; take --loss wgan_gp "
+                     "--gp 10, --clip_weights 0.01, --spectral_norm or --r1 10")
     return found
 
 
@@ -45,9 +45,10 @@ def _of_no_effect(config: TrainConfig) -> list[str]:
     """Of what a recipe hardly brings along by chance."""
     found = []
     if config.loss == "wgan_gp" and config.penalty_every > 1 and not (config.r1 or config.r2):
-        found.append(f"--penalty_every {config.penalty_every}: is for r1 and r2; the penalty of --loss wgan_gp is taken at every step")
+        found.append(f"--penalty_every {config.penalty_every}: is for r1 and r2; the penalty of --loss wgan_gp is taken at every step; "
+                     "leave it out")
     if config.compile_penalty and not (config.r1 or config.r2 or config.loss == "wgan_gp"):
-        found.append("--compile_penalty: there is no penalty to compile")
+        found.append("--compile_penalty: there is no penalty to compile; leave it out")
     return found
 
 

@@ -15,12 +15,19 @@ from utils.files import write_text
 MOST_PICTURES = 8
 # What the names of metrics.jsonl mean, for the table of numbers.
 MEANINGS = {"step": "training steps done", "d/loss": "discriminator's loss", "g/loss": "generator's loss",
-            "d/real": "mean verdict on real clips (logit)", "d/fake": "mean verdict on generated clips (logit)",
-            "d/spread": "standard deviation of all verdicts", "d/accuracy": "share of clips judged rightly; 0.5 is guessing",
-            "d/r1": "squared gradient at real clips", "d/r2": "squared gradient at generated clips",
+            "d/adversarial": "the adversarial part of it", "d/gp": "wgan_gp's gradient penalty",
+            "d/real": "mean logit of real clips", "d/fake": "mean logit of generated clips",
+            "d/spread": "standard deviation of all logits", "d/accuracy": "share of clips classified correctly; 0.5 is guessing",
+            "d/r1": "mean squared gradient norm at real clips", "d/r2": "the same at generated clips",
+            "d/class_ce": "cross-entropy of the classes of real clips", "g/class_ce": "the same of generated clips",
+            "g/mask": "mean of the foreground mask", "g/pixel_mse": "mean squared error against real clips",
+            "g/first_frame_l1": "mean absolute difference to the frame a clip is made from",
+            "g/diversity": "what generated pairs lack of the distance of real ones",
             "d/grad_norm": "discriminator's gradient norm", "g/grad_norm": "generator's gradient norm",
+            "ae/loss": "autoencoder's loss", "flow/loss": "interpolator's loss", "ae/decibel": "PSNR of frames from their codes, dB",
+            "flow/decibel": "PSNR of interpolated frames, dB", "flow/repeats": "how badly held frames are told",
             "seconds": "since this process began training", "data_wait": "share of the time spent waiting for clips",
-            "clips_per_second": "real clips trained on", "diversity": "how much samples differ; real clips are 1",
+            "clips_per_second": "batch_size times steps per second", "diversity": "how much samples differ; real clips are 1",
             "distance": "how far samples are from real clips; 0 is alike"}
 
 _STYLE = """

@@ -146,7 +146,7 @@ def _warn_if_without_classes(config: TrainConfig, info: DataInfo) -> None:
     """No error: the recipe for classes trains on videos without, only not for what it is there for."""
     asked = [f"--{name} {getattr(config, name)}" for name in ("class_ce", "wrong_labels") if getattr(config, name)]
     if asked and info.num_classes == 1:
-        distributed.warn(f"{' and '.join(asked)}: the videos of --data {config.data} are all of one class, so nothing comes of it; "
+        distributed.warn(f"{' and '.join(asked)}: the videos of --data {config.data} are all of one class, so this has no effect; "
                          "classes are top-level folders, with no video beside them")
 
 

@@ -128,7 +128,8 @@ def local_rows(batch_size: int) -> slice:
     """Which rows of a global batch are this process's."""
     world = world_size()
     if batch_size % world:
-        raise UserError(f"--batch_size {batch_size} is not a multiple of the {world} processes")
+        raise UserError(f"--batch_size {batch_size} is not a multiple of the {world} processes; take "
+                        f"--batch_size {-(-batch_size // world) * world}")
     share = batch_size // world
     return slice(rank() * share, (rank() + 1) * share)
 

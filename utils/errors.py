@@ -18,7 +18,7 @@ EXIT_UNREAD = 128 + signal.SIGPIPE
 # sysexits.h EX_TEMPFAIL: "try again later", which schedulers can be told to requeue on.
 EXIT_INTERRUPTED = 75
 # Troubles of disks and permissions are the user's to mend, wherever in the code they surface. What to do about each:
-_PLACE, _FILES, _DISK = "free some space, or choose a path you may write to", "allow more open files: ulimit -n 4096", "look after the disk"
+_PLACE, _FILES, _DISK = "free some space, or choose a path you may write to", "allow more open files: ulimit -n 4096", "check the disk"
 _ADVICE = {**dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR,
                             errno.ENAMETOOLONG, errno.EBUSY, errno.ELOOP), _PLACE),
            **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES), **dict.fromkeys((errno.EIO, errno.ESTALE), _DISK)}

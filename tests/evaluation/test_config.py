@@ -45,7 +45,7 @@ def test_reports_are_not_written_where_they_would_be_measured(tmp_path):
 def test_what_pairs_have_no_use_for_is_told():
     told = lambda **flags: once(EvaluateConfig(real="a", fake="b", **flags), ["psnr", "ssim"])
     assert told() == [] and told(draws=2) == told(one_per_video=True) == [
-        "psnr, ssim: measured once; --draws and --one_per_video are for metrics of crowds"]
+        "psnr, ssim: measured once; --draws and --one_per_video are for metrics of sets"]
 
 
 def test_weights_may_be_given_one_by_one():

@@ -165,7 +165,7 @@ def test_a_dry_run_measures_the_share_of_each_process(runner, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_one_line(runner, tmp_path):
     runs = train_two(runner, "--out", tmp_path / "run", *BASE, "--batch_size", "7", expect=2)
     for run in runs:
-        assert run.stderr == "error: --batch_size 7 is not a multiple of the 2 processes\n" and not run.stdout
+        assert run.stderr == "error: --batch_size 7 is not a multiple of the 2 processes; take --batch_size 8\n" and not run.stdout
     # A share that cannot be split into the parts asked for is the same mistake.
     runs = train_two(runner, "--out", tmp_path / "run", *BASE, "--batch_size", "6", "--accumulate", "2", expect=2)
     assert all(run.stderr.count("\n") == 1 and "--accumulate" in run.stderr for run in runs)
