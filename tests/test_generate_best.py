@@ -67,7 +67,7 @@ def test_a_film_of_the_best_of_several_is_another_and_the_best_of_one_is_the_pla
 
 
 def test_a_critic_that_names_no_classes_cannot_choose(run, tmp_path):
-    with pytest.raises(UserError, match="--best_of 2: dcgan has no critic that names classes"):
+    with pytest.raises(UserError, match="--best_of 2: this checkpoint has no critic that names classes"):
         generate(GenerateConfig(str(run), str(tmp_path / "film.mp4"), best_of=2, device="cpu").check())
     with pytest.raises(UserError, match="--best_of 0: must be"):
         GenerateConfig(best_of=0).check()
