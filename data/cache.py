@@ -105,7 +105,7 @@ def _content_key(source: Source) -> tuple[str, int]:
         for file in files:
             try:
                 if not file.is_file():  # whoever opens a pipe waits for its other end
-                    raise OSError(errno.EINVAL, "no regular file", str(file))
+                    raise OSError(errno.EINVAL, "not a regular file", str(file))
                 length = _add(digest, file)
             except OSError:
                 if source.kind != "frames":

@@ -206,7 +206,7 @@ class Collector:
 
     def _settle(self, entry: Entry, key: str, path: Path, ending: str, about: About) -> None:
         """Check what came, and put it in place: noted first as on its way, so that a crash leaves no file that nobody knows."""
-        health = probe(ProbeTask(str(path), "video", path.name, content="", size=path.stat().st_size, quick=True, image_fps=25.0))
+        health = probe(ProbeTask(str(path), "video", path.name, size=path.stat().st_size, quick=True))
         if health.status in UNUSABLE:
             raise NotObtained(f"what came is no video that can be read: {health.faults[0]}")
         duration = health.frames / health.fps if health.fps else about.duration
