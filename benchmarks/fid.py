@@ -5,7 +5,7 @@
     python -m benchmarks.fid --frames 256 --turns 1
 
 The frames are those of synthetic videos, one side blurred a little. The weights are random, of Inception's shape and scaled so that
-features vary (no file can be fetched where the tests run); a comparison of programs does not need trained ones. Every program gets
+features vary, so that nothing has to be fetched; a comparison of programs does not need trained ones. Every program gets
 all cores and reads both folders anew; ours extracts them to a fresh cache, too. The programs take turns, ratios are within a turn.
 """
 

@@ -1,8 +1,8 @@
 """The future from one image: a trained `vgan_conditional` beside the simplest prediction, that nothing moves, on videos it never saw.
 
     python train.py --config configs/vgan_conditional.yaml --data synthetic:num_videos=256 --height 32 --width 32 --frames 8 \
-        --out runs/future
-    python -m benchmarks.future --checkpoint runs/future --data synthetic:num_videos=64,seed=1     # writes benchmarks/results/future.json
+        --out runs/future_shapes
+    python -m benchmarks.future --checkpoint runs/future_shapes --data synthetic:num_videos=64,seed=1     # writes benchmarks/results/future.json
 
 PSNR and SSIM are means over all frames but the first, each against the real one. SWD of the motion (differences of consecutive frames, the
 real side's spread for both) compares distributions: it cannot be lowered by a blur between all possible futures.

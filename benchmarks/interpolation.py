@@ -4,7 +4,7 @@
 
 It learns from the first two thirds of each film and is measured on frames of the last third, which it never saw: frames are
 scaled down to 320 pixels of width, every second one is dropped and made again from its neighbours, rounded to uint8 and compared
-with the real one. PSNR in dB and SSIM, means over frames (RGB, range 255; at most 100 frames of a film). The run continues where
+with the real one. Without the program ffmpeg, minterpolate is left out. PSNR in dB and SSIM, means over frames (RGB, range 255; at most 100 frames of a film). The run continues where
 it was left.
 """
 

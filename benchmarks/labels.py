@@ -6,7 +6,7 @@
 
 The first line writes synthetic videos of some classes (motion x shape, data/synthetic.py) in folders by class. The last one trains a small
 3-D convnet on clips drawn from the same factors with other seeds, holds it to 98% on clips with yet other seeds, lets it judge the samples
-of a checkpoint class by class, and writes benchmarks/results/labels.json. The bar is 90%; without labels it would be one over the classes.
+of a checkpoint class by class, and writes benchmarks/results/labels.json. Without labels one over the number of classes would be right.
 "variety" says how much the samples of a class differ, as a share of how much real clips of it do.
 """
 

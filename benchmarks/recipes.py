@@ -125,7 +125,7 @@ def compare(family: str, seed: int, options) -> dict[str, dict]:
 
 
 def summarise(runs: dict[str, list], budget: float) -> dict:
-    """What the bars ask, each as median and range over the seeds.
+    """What the README's table shows, each as median and range over the seeds.
 
     "recommended" and "published": the best SWD of a run; "times_closer": their distances to the floor, published over recommended;
     "times_closer_within_budget": the same of the bests within a third of the time; "..._end_over_best": a run's last SWD over its best,

@@ -1,6 +1,6 @@
 """One DCGAN training step at 160x320 beside a plain float32 PyTorch loop over the same networks.
 
-    python -m benchmarks.step            # prints a table, writes benchmarks/results/step.json
+    python -m benchmarks.step            # prints and writes benchmarks/results/step.json
 
 Both make one discriminator and one generator update with Adam and cross-entropy on the same real frames. The plain loop is the
 shape of PyTorch's own DCGAN example: float32, contiguous, discriminator on real and on generated frames apart, one generator

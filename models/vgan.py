@@ -42,6 +42,8 @@ class TwoStreamsConfig:
     """Normalisation in the discriminator; batch statistics do not go with gradient penalties."""
     g_upsample: Literal["deconv", "nearest", "linear"] = "linear"
     """Transposed convolutions as published, or copying or interpolating before a convolution: no checkerboard artefacts."""
+    norm_eps: float = 1e-3
+    """What the discriminator's and the encoder's batch normalisation add to variances; the streams' add 1e-5."""
     mask_bias: float = 0.0
     """The mask begins at the sigmoid of this; 0 shows as much foreground as background, -2 shows an eighth."""
     d_minibatch_std: bool = True
@@ -70,6 +72,8 @@ class VGANConditionalConfig(TwoStreamsConfig):
     """Press the image through a vector of this size; without, a grid of features is kept, as published."""
     e_kernel: Literal[2, 4] = 4
     """Side of the encoder's kernels."""
+    e_norm_first: bool = False
+    """Normalise the encoder's first layer too."""
     bg_kernel: Literal[2, 4] = 4
     """Side of the background's transposed convolutions; 2 leaves blocks, as its patches do not overlap."""
     g_image: bool = True
@@ -160,8 +164,10 @@ class ConditionalGenerator(nn.Module):
         layers: list[nn.Module] = []
         inputs = 3
         for level, width in enumerate(_widths(config.g_width, config.max_width, depth)):
-            layers += [nn.Conv2d(inputs, width, config.e_kernel, 2, config.e_kernel // 4),
-                       *(norm_layers(config.g_norm, width, 1e-3) if level else []), nn.ReLU(inplace=True)]
+            layers.append(nn.Conv2d(inputs, width, config.e_kernel, 2, config.e_kernel // 4))
+            if level or config.e_norm_first:
+                layers += norm_layers(config.g_norm, width, config.norm_eps)
+            layers.append(nn.ReLU(inplace=True))
             inputs = width
         if config.latent_dim:
             layers += [nn.Conv2d(inputs, config.latent_dim, (shape.height >> depth, shape.width >> depth)), nn.ReLU(inplace=True)]
@@ -190,7 +196,7 @@ class Discriminator(nn.Module):
         for level, width in enumerate(_widths(config.d_width, config.max_width, depth)):
             halve = level < time_depth
             layers += [Conv3d(inputs, width, (4 if halve else 3, 4, 4), (2 if halve else 1, 2, 2), 1),
-                       *(norm_layers(config.d_norm, width, 1e-3) if level else []), nn.LeakyReLU(0.2, inplace=True)]
+                       *(norm_layers(config.d_norm, width, config.norm_eps) if level else []), nn.LeakyReLU(0.2, inplace=True)]
             inputs = width
         self.layers = nn.Sequential(*layers)
         self.variety = MinibatchStd() if config.d_minibatch_std else nn.Identity()

@@ -82,6 +82,7 @@ class GANTask:
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
+        self._check_compiled(batch)
         self.step = batch.step
         self._grow(self.nets)
         if self.config.grow_from:
@@ -190,8 +191,19 @@ class GANTask:
         """How penalties differentiate the discriminator; compiled only at full size, as every level would be compiled anew."""
         if self.compiled_slopes is None or stage(self.config, self.step) != (0, 1.0):
             return squared_slopes
-        label = label if getattr(self.nets["discriminator"], "takes_labels", False) else None
+        label = self._seen_label(label)
         return lambda discriminator, video: self.compiled_slopes(discriminator, video, label)
+
+    def _seen_label(self, label: Tensor) -> Tensor | None:
+        return label if getattr(self.nets["discriminator"], "takes_labels", False) else None
+
+    def _check_compiled(self, batch: Batch) -> None:
+        """At the first step, though the first penalty may come much later: who asked for it wants to know now. At full size."""
+        if self.compiled_slopes is None or self.compiled_slopes.works is not None:
+            return
+        if self.config.grow_from:
+            self.nets["discriminator"].set_growth(0, 1.0)
+        self.compiled_slopes.check(batch.video, self._seen_label(batch.label))
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         config, shown = self.config, {}

@@ -23,7 +23,7 @@ TOLERANCE = 1e-5
 class CompiledSlopes:
     """``||dD/dvideo||^2`` of each clip as :func:`training.losses.squared_slopes` gives it.
 
-    Before first use it is checked beside that function, value and parameter gradients, with weights, clips and labels that are always the
+    :meth:`check` has it beside that function, value and parameter gradients, with weights, clips and labels that are always the
     same, so that a continued run finds what the one before found: in float32 to ``TOLERANCE`` (relative), and where training is in a
     shorter type also in that, where it may be twice as far from float32 as the plain one is. Where it is farther off, or nothing can be
     compiled (no C++ compiler), the plain one takes over with one printed line; at once for networks that change or draw something whenever
@@ -36,10 +36,14 @@ class CompiledSlopes:
         self.works: bool | None = None
         """None until the check."""
 
+    def check(self, video: Tensor, label: Tensor | None) -> None:
+        """With clips and labels of the shape, layout and place of these; in the precision that is on. Once; further calls do nothing."""
+        if self.works is None:
+            self.works = self._agrees(video.detach(), label)
+
     def __call__(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> Tensor:
         """``discriminator`` (B, 3, T, H, W) -> (B,) is the network with ``label`` (B,) in its place, None for one that takes none."""
-        if self.works is None:
-            self.works = self._check(video.detach(), label)
+        self.check(video, label)
         if self.works:
             return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video.detach(), label)
         return squared_slopes(discriminator, video)
@@ -51,7 +55,7 @@ class CompiledSlopes:
     def _verdict(self, parameters: dict, buffers: dict, video: Tensor, label: Tensor | None) -> Tensor:
         return functional_call(self._net, (parameters, buffers), (video,) if label is None else (video, label))
 
-    def _check(self, video: Tensor, label: Tensor | None) -> bool:
+    def _agrees(self, video: Tensor, label: Tensor | None) -> bool:
         for layer in self._net.modules():
             if isinstance(layer, (BatchNorm, ParametrizationList)) or isinstance(layer, nn.Dropout) and layer.p:
                 return self._gives_up("the network has dropout, batch or spectral normalisation")

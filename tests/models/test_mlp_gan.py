@@ -34,6 +34,7 @@ def test_the_published_pair_has_the_published_sizes():
         assert {name: count(net) for name, net in nets.items()} == {"generator": 816_098_304, "discriminator": 815_800_321}
         frames = nets["generator"](torch.zeros(2, 100))
         assert frames.shape == (2, 3, 1, 256, 256) and nets["discriminator"](frames).shape == (2,)
+    assert (FAITHFUL.epochs, FAITHFUL.batch_size, FAITHFUL.lr, FAITHFUL.loss) == (50, 64, 2e-4, "bce")
     assert max(parameter.numel() for net in nets.values() for parameter in net.parameters()) <= 2**26 + 196_608
 
 

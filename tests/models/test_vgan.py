@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from configs.cli import parse
 from configs.schema import TrainConfig
+from models.layers import BatchNorm
 from models.shape import ClipShape
 from models.vgan import Discriminator, VGANConditionalConfig, VGANConfig, build, build_conditional, depths
 from tests.configs.test_recipes import FOLDER
@@ -55,7 +56,7 @@ def norm(channels: int) -> int:
 
 
 # The layer lists of main.lua, main_conditional.lua and gan_video's model.py, counted by hand. Both heads of a foreground stream are one
-# layer of 3 + 1 channels here. The last list leaves out the norm of the encoder's first layer, which VGAN's own encoder does not have.
+# layer of 3 + 1 channels here.
 COUNTS = {
     "vgan": {
         "generator": conv(100, 512, 16) + conv(512, 256, 16) + conv(256, 128, 16) + conv(128, 64, 16) + conv(64, 3, 16)
@@ -71,8 +72,8 @@ COUNTS = {
         "discriminator": conv(3, 128, 64) + conv(128, 256, 64) + conv(256, 512, 64) + conv(512, 1024, 64) + conv(1024, 2, 32)
         + norm(256) + norm(512) + norm(1024)},
     "vgan_wgan": {
-        "generator": conv(3, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4) + conv(256, 512, 4) + conv(512, 100, 16) + norm(128) + norm(256)
-        + norm(512) + conv(100, 512, 16) + conv(512, 256, 4) + conv(256, 128, 4) + conv(128, 64, 4) + conv(64, 3, 4)
+        "generator": conv(3, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4) + conv(256, 512, 4) + conv(512, 100, 16) + norm(64) + norm(128)
+        + norm(256) + norm(512) + conv(100, 512, 16) + conv(512, 256, 4) + conv(256, 128, 4) + conv(128, 64, 4) + conv(64, 3, 4)
         + conv(100, 512, 32) + conv(512, 256, 64) + conv(256, 128, 64) + conv(128, 64, 64) + conv(64, 3, 64) + conv(64, 1, 64)
         + 2 * (norm(512) + norm(256) + norm(128) + norm(64)),
         "discriminator": conv(3, 64, 64) + conv(64, 128, 64) + conv(128, 256, 64) + conv(256, 512, 64) + conv(512, 1, 32)
@@ -100,6 +101,10 @@ def test_published_settings():
     assert (conditional.batch_size, conditional.mask_l1, conditional.first_frame_l1) == (32, 0, 10)
     assert (wgan.batch_size, wgan.loss, wgan.optimizer, wgan.lr, wgan.clip_weights, wgan.g_every, wgan.first_frame_l1,
             wgan.random_frame) == (3, "wgan", "rmsprop", 5e-5, 0.01, 3, 10, True)
+    for config, eps in ((plain, 1e-3), (conditional, 1e-3), (wgan, 1e-5)):
+        with torch.device("meta"):
+            task = FAMILIES[config.family].task(config, DataInfo(), torch.device("meta"))
+        assert {layer.eps for layer in task.nets["discriminator"].modules() if isinstance(layer, BatchNorm)} == {eps}
 
 
 @settings(max_examples=25, deadline=None)
