@@ -26,9 +26,10 @@ def check_evaluation(config: TrainConfig) -> None:
     """What evaluate.py would refuse is refused now, not when the first checkpoint is there."""
     import torch
 
-    from evaluate import EvaluateConfig
+    from evaluate import EvaluateConfig, merge_weights
     from evaluation.networks import split_weights
     from evaluation.sources import check_clips
+    from metrics.networks.network import KINDS
     from metrics.networks.weights import SOURCES, MissingWeights, find_weights
     from metrics.registry import choose
     from training.evaluation import flags
@@ -36,7 +37,6 @@ def check_evaluation(config: TrainConfig) -> None:
     from training.task import DataInfo
 
     decides, chosen = config.metric_names()[0], choose(config.metrics)
-    network = chosen[decides].network
     with torch.device("meta"):
         answers = getattr(build_task(config, DataInfo(), torch.device("meta")), "takes_image", False)
     if pairs := [name for name, metric in chosen.items() if metric.kind == "pairs" and not answers]:
@@ -45,20 +45,27 @@ def check_evaluation(config: TrainConfig) -> None:
     # How long the clips must be that a network looks at is known once it is loaded.
     check_clips({name: metric for name, metric in chosen.items() if not metric.needs}, {}, config.data_kwargs(), "this run")
     try:
-        wanted = parse(EvaluateConfig, flags(config, "checkpoint", "output"))
+        wanted = parse(EvaluateConfig, merge_weights(flags(config, "checkpoint", "output")))
     except (UserError, ValueError) as error:  # ValueError: a quotation mark without its other half
         raise UserError(f"--eval_flags {config.eval_flags}: {error}") from None
     asked = wanted.checkpoint, wanted.output, wanted.metrics, wanted.num_samples
     if asked != ("checkpoint", "output", config.metrics, config.eval_samples):
         raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
                         "--metrics and --eval_samples")
-    given = split_weights(wanted.weights)[1]
-    if network in SOURCES and network not in given:
+    own, given = split_weights(wanted.weights)
+    for name, metric in chosen.items():
+        if metric.network == "own" and own is None:
+            raise UserError(f"--metrics {config.metrics}: {name} takes the features of a discriminator of yours; name its run, "
+                            '--eval_flags "--weights own=RUN"')
+        files = KINDS[metric.network].files if metric.network in KINDS else {metric.network} & set(SOURCES)
         try:
-            find_weights(network, given)
+            for file in files:
+                if "://" not in given.get(file, ""):  # the first evaluation fetches it
+                    find_weights(file, given)
         except MissingWeights as error:
-            raise UserError(f"--metrics {config.metrics}: {decides} tells which checkpoint is best, and cannot be computed: {error}; "
-                            "or name another by --best") from None
+            if name == decides:
+                raise UserError(f"--metrics {config.metrics}: {name} tells which checkpoint is best, and cannot be computed: {error}; "
+                                "or name another by --best") from None
 
 
 if __name__ == "__main__":

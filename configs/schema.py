@@ -220,7 +220,7 @@ class TrainConfig:
                 (lambda value: 0 <= value < inf, "at least 0, and finite",
                  ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks", "alarm_after",
                   "warmup", "augment_warmup", "grow_from", "eval_every")),
-                (lambda value: value is None or value >= 0, "at least 0", ("class_ce_d",)),
+                (lambda value: value is None or 0 <= value < inf, "at least 0, and finite", ("class_ce_d",)),
                 (lambda value: 0 <= value < 1, "at least 0 and below 1", ("beta1", "beta2", "ema")),
                 (lambda value: 0 <= value <= 1, "between 0 and 1", ("augment_p", "max_broken", "grow_fade", "wrong_labels"))):
             for name in names:
@@ -258,6 +258,8 @@ class TrainConfig:
                 need(f"model.{name}", value, value >= least, f"at least {least}")
             elif name.endswith("_size"):
                 need(f"model.{name}", value, value > 0, "above 0")
+            elif name.endswith("_eps"):
+                need(f"model.{name}", value, 0 < value < inf, "above 0, and finite")
             elif name.endswith("_dropout"):
                 need(f"model.{name}", value, 0 <= value < 1, "at least 0 and below 1")
 

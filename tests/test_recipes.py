@@ -59,7 +59,7 @@ def test_recipe_trains_resumes_exactly_generates_and_evaluates(recipe, data, run
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     given = [*settings(recipe), *data]
     runner.train("--out", straight, settings=given)
-    interrupt(runner.start("--out", broken, settings=given), broken, after=STEPS // 2)
+    interrupt(runner.start("--out", broken, settings=given), broken, after=1)
     runner.train("--out", broken, settings=given)
     assert outcome(broken) == outcome(straight)
     asked = {"num_frames": 20}

@@ -114,7 +114,8 @@ class Evaluations:
             if self._queue and not self._process:
                 self._start(self._queue.pop(0))
         except OSError as error:
-            note(f"WARNING: evaluation of {self._current.name if self._current else 'a checkpoint'} failed: {error}")
+            name = self._current.name if self._current else "a checkpoint"
+            note(f"WARNING: evaluation of {name} could not be started or recorded: {error}")
             self._current = self._process = None
 
     def finish(self, interrupted: Callable[[], bool]) -> bool:

@@ -91,10 +91,12 @@ class RunFolder:
             raise UserError(f"--out {self.path}: the folder holds files but no run; give a new or empty folder")
 
     def _move_aside(self) -> None:
+        path = self.path.resolve()  # behind a link, on the disk where it lies
         number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+        while (aside := path.with_name(f"{path.name}.{number}")).exists():
             number += 1
-        self.path.rename(aside)
+        path.rename(aside)
+        path.mkdir()
 
     def drop_samples(self, last_step: int) -> None:
         """Those of steps after ``last_step``, which will be made again or are of weights that were gone back from."""

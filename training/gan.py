@@ -82,7 +82,8 @@ class GANTask:
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
-        self._check_compiled(batch)
+        if phase == "d":
+            self._check_compiled(batch)
         self.step = batch.step
         self._grow(self.nets)
         if self.config.grow_from:
@@ -198,12 +199,15 @@ class GANTask:
         return label if getattr(self.nets["discriminator"], "takes_labels", False) else None
 
     def _check_compiled(self, batch: Batch) -> None:
-        """At the first step, though the first penalty may come much later: who asked for it wants to know now. At full size."""
-        if self.compiled_slopes is None or self.compiled_slopes.works is not None:
+        """At the first step, though the first penalty may come much later: who asked for it wants to know now. At full size, and with
+        clips laid out as those that penalties see."""
+        config = self.config
+        penalised = config.r1 or config.r2 or config.loss == "wgan_gp"
+        if self.compiled_slopes is None or self.compiled_slopes.works is not None or not penalised:
             return
-        if self.config.grow_from:
+        if config.grow_from:
             self.nets["discriminator"].set_growth(0, 1.0)
-        self.compiled_slopes.check(batch.video, self._seen_label(batch.label))
+        self.compiled_slopes.check(self._augment(batch.video, batch, "real"), self._seen_label(batch.label))
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         config, shown = self.config, {}

@@ -138,8 +138,7 @@ class Loop:
             elif self.log:
                 self.log.progress.update()
             pause = time.monotonic()
-            if self.step % config.sample_every == 0 or self.step == total:
-                self._show()
+            self._show_if_due()
             if saved:
                 self._save()
             if not stopping:
@@ -209,6 +208,7 @@ class Loop:
         if self.config.on_alarm == "warn" and not broken:
             return "go on"
         if not broken:
+            self._show_if_due()  # it goes on with the next step
             # The same command goes on after it; trouble that lasts must stop that again.
             self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
             self._save()
@@ -242,7 +242,7 @@ class Loop:
         self.folder.write_config(self.config)
         self.folder.drop_samples(self.step)
         write_json(self.folder.path / "health.json", self.setup.dataset.report.as_dict())
-        if not (self.folder.path / "reals.png").exists():
+        if self.step == 0 or not (self.folder.path / "reals.png").exists():
             shown = samples.real_clips(self.setup.dataset, self.config.samples, self.config.seed)
             images.save_png(self.folder.path / "reals.png", images.grid(shown[:, 0].numpy()))
         return Log(self.folder.path, self.step, self.setup.steps, self.config.log_every, self.config.tensorboard)
@@ -254,6 +254,10 @@ class Loop:
 
     def _write_alarms(self) -> None:
         write_rows(self.folder.path / "alarms.jsonl", self._told)
+
+    def _show_if_due(self) -> None:
+        if self.step % self.config.sample_every == 0 or self.step == self.setup.steps:
+            self._show()
 
     def _show(self) -> None:
         """Samples, curves and the report."""
@@ -304,7 +308,8 @@ class Loop:
     def _load(self, path: Path) -> None:
         state = checkpoint.read_state(path)
         if state["videos"] != self.setup.dataset.fingerprint:
-            raise UserError(f"--data {self.config.data}: not the videos that the run in --out {self.config.out} was trained on; "
+            raise UserError(f"--data {self.config.data}: not the videos that the run in --out {self.config.out} was trained on, "
+                            "or damaged ones looked through in another way (--scan); "
                             "use another --out, the same videos, or --restart to move that run aside")
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)

@@ -21,7 +21,7 @@ class Progress:
         self._every, self._start, self._last, self._initial = every_seconds, time.monotonic(), time.monotonic(), initial
         terminal = sys.stderr.isatty() and not quiet
         self._bar = tqdm(total=total, initial=initial, desc=name, unit=unit, dynamic_ncols=True) if terminal else None
-        self._postfix = ""
+        self._postfix, self._told = "", initial
 
     def update(self, count: int = 1, **numbers: float) -> None:
         """Advance by ``count``; ``numbers`` are shown beside the bar (losses, for one)."""
@@ -42,11 +42,11 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self.count > self._initial:
+        elif self.count > self._told:
             self._line()
 
     def _line(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._told = time.monotonic(), self.count
         if self.quiet:
             return
         seconds = self._last - self._start

@@ -32,7 +32,7 @@ def get(tmp_path, capsys):
     """Runs the command into tmp_path/videos; returns what it printed and the manifest's entries by the end of their URLs."""
     def get(*words):
         try:
-            status = main([*map(str, words), *map(str, HASTE), "--out", str(tmp_path / "videos")])
+            status = main([*map(str, HASTE), *map(str, words), "--out", str(tmp_path / "videos")])
             assert status == 0
         finally:
             path = tmp_path / "videos" / "manifest.json"

@@ -80,9 +80,8 @@ def test_a_transfer_that_gets_on_is_not_given_up(site, film, get, tmp_path, monk
 
 def test_visits_are_as_far_apart_as_asked(site, film, get, monkeypatch):
     waits = []
-    monkeypatch.setattr("tests.data.downloads.HASTE", ["--sleep", 50, "--backoff", 0.01, "--timeout", 2])
     monkeypatch.setattr("data.collect.time", types.SimpleNamespace(sleep=waits.append, monotonic=time.monotonic))
-    get(site.put("/a.mp4", film), site.put("/b.mp4", film))
+    get(site.put("/a.mp4", film), site.put("/b.mp4", film), "--sleep", 50)
     assert waits[0] == 0 and 40 < waits[1] <= 50
 
 
@@ -133,7 +132,7 @@ def test_passing_trouble_is_waited_for(site, film, get, monkeypatch):
 def test_nobody_listens_or_too_slowly(site, film, get):
     slow = site.put("/slow.mp4", b"x" * 9000, pause=0.5)
     begun = time.monotonic()
-    _, entries = get("http://127.0.0.1:9/a.mp4", slow, site.put("/good.mp4", film), "--retries", 1, "--timeout", 0.3)
+    _, entries = get("http://127.0.0.1:9/a.mp4", slow, site.put("/good.mp4", film), "--retries", 1, "--timeout", 1)
     assert "refused" in entries["/a.mp4"]["error"] and time.monotonic() - begun < 9
     assert entries["/slow.mp4"]["status"] == "failed" and "less than 1000 bytes per second" in entries["/slow.mp4"]["error"]
 

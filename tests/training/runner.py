@@ -51,7 +51,7 @@ class Run:
         return self._status
 
     def signal(self, number: int) -> None:
-        if self.poll() is None:
+        if self._status is None:  # at once: what has ended stays a child, and its number taken, until somebody asks
             os.kill(self.pid, number)
 
     def until(self, ready, timeout: float = 60) -> bool:

@@ -129,9 +129,10 @@ def test_samples_drift(runner, tmp_path):
 
 def test_stop_leaves_with_status_three(runner, tmp_path):
     out = tmp_path / "run"
-    run = runner.train("--out", out, *WON, "--on_alarm", "stop", expect=3)
+    run = runner.train("--out", out, *WON, "--sample_every", "1", "--on_alarm", "stop", expect=3)
     alarm = raised(out, run, "discriminator won")
     assert len(rows(out)) == alarm["step"] < 120 and newest(out).name == f"step_{alarm['step']:06d}"
+    assert (out / "samples" / f"step_{alarm['step']:06d}.png").exists(), "it goes on with the next step"
     runner.train("--out", out, *WON, "--on_alarm", "stop", expect=3)  # the trouble lasts
     assert [later["step"] - alarm["step"] for later in alarms(out)] == [0, 20]
 

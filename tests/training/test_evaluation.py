@@ -10,10 +10,14 @@ import time
 import cv2
 import pytest
 
+from configs.cli import parse
+from configs.schema import TrainConfig
 from tests.training.runner import newest, outcome, pictures, steps_done
 from tests.training.test_alarms import WON
 from tests.training.test_distributed import start_two
+from train import check_evaluation
 from training import checkpoint
+from training.registry import MODELS
 from utils.errors import EXIT_INTERRUPTED
 
 FP32 = ["--precision", "fp32"]
@@ -190,12 +194,23 @@ def test_one_of_two_processes_evaluates_and_the_other_does_not_wait(runner, tmp_
     (["--metrics", ","], "--metrics ,: "),
     (["--metrics", "swd,psnr"], "psnr would compare each frame with its reference, and clips of dcgan have none"),
     (["--metrics", "swd_motion"], "--metrics swd_motion: needs clips of 2 frames or more; those of this run have 1"),
-    (["--metrics", "fid,swd"], "--metrics fid,swd: fid tells which checkpoint is best, and cannot be computed: no weights for")])
+    (["--metrics", "fid,swd"], "--metrics fid,swd: fid tells which checkpoint is best, and cannot be computed: no weights for"),
+    (["--metrics", "is_c3d", "--eval_flags=--weights c3d=README.md"], "cannot be computed: no weights for the network c3d_mean"),
+    (["--metrics", "swd,fid", "--eval_flags=--weights inception=missing.pth"], "--weights inception=missing.pth: there is no such file"),
+    (["--metrics", "swd,fvd_own"], "fvd_own takes the features of a discriminator of yours; name its run")])
 def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
     refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2,
                            VIDGAN_WEIGHTS_DIR=str(tmp_path / "none"))
     assert refused.stderr.count("\n") == 1 and words in refused.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_may_be_given_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDGAN_WEIGHTS_DIR", str(tmp_path / "none"))
+    for name in ("a.pth", "b.pt"):
+        (tmp_path / name).write_bytes(b"weights")
+    given = f"--weights inception={tmp_path}/a.pth --weights i3d={tmp_path}/b.pt"
+    check_evaluation(parse(TrainConfig, ["--metrics", "fid,fvd", "--eval_every", "5", "--eval_flags", given], models=MODELS))
 
 
 def test_evaluations_that_worsen_are_an_alarm_in_all_places(runner, tmp_path):

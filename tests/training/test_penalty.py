@@ -166,6 +166,13 @@ def check_fallback(capsys, reason: str) -> None:
     assert ours.compiled_slopes.works is False
 
 
+def test_without_a_penalty_nothing_is_compiled(monkeypatch):
+    uncompiled(monkeypatch)
+    task = task_of(compile_penalty=True)
+    task.losses("d", batch())
+    assert task.compiled_slopes.works is None
+
+
 def growing(**more):
     config = settings(r1=1.0, compile_penalty=True, grow_from=1, grow_steps=4, **more)
     config.model.depth = 2
@@ -196,15 +203,17 @@ def test_networks_that_a_call_changes_are_left_alone(monkeypatch, capsys, layer)
     assert torch.equal(torch.get_rng_state(), state) or isinstance(layer, nn.Dropout)
 
 
-@pytest.mark.parametrize("phase", ["d", "g"])
-def test_it_is_checked_at_the_first_step_whenever_the_first_penalty_comes(monkeypatch, phase):
-    """At full size, though growing networks do not begin there."""
+@pytest.mark.parametrize("policy", ["", "translation"])
+def test_it_is_checked_at_the_first_step_whenever_the_first_penalty_comes(monkeypatch, policy):
+    """At full size, though growing networks do not begin there; laid out in memory as what penalties see, or it would compile twice."""
     uncompiled(monkeypatch)
-    task = growing(penalty_every=4)
+    task = growing(penalty_every=4, augment=policy)
     seen, kept = [], CompiledSlopes._verdict
-    monkeypatch.setattr(CompiledSlopes, "_verdict", lambda self, *rest: seen.append((self._net.level, rest[2].shape)) or kept(self, *rest))
-    task.losses(phase, batch(1))
-    assert task.compiled_slopes.works and set(seen) == {(0, (4, 3, 2, 8, 8))}
+    monkeypatch.setattr(CompiledSlopes, "_verdict", lambda self, *rest: seen.append((self._net.level, rest[2])) or kept(self, *rest))
+    first = replace(batch(1), video=batch(1).video.contiguous(memory_format=torch.channels_last_3d))
+    task.losses("d", first)
+    assert task.compiled_slopes.works and {(level, clip.shape) for level, clip in seen} == {(0, (4, 3, 2, 8, 8))}
+    assert {clip.stride() for _, clip in seen} == {task._augment(first.video, first, "real").stride()}
     assert task.nets["discriminator"].level == 1, "and then grows as it would have"
     seen.clear()
     task.losses("d", batch(2))

@@ -134,6 +134,26 @@ def test_restart_moves_the_old_run_aside(runner, straight, tmp_path):
     assert len(rows(out)) == 5 and not (tmp_path / "run.3").exists()
 
 
+def test_a_run_behind_a_link_is_moved_aside_where_it_lies(runner, tmp_path):
+    (tmp_path / "scratch" / "city").mkdir(parents=True)
+    out = tmp_path / "run"
+    out.symlink_to(tmp_path / "scratch" / "city")
+    runner.train("--out", out, "--steps", 4)
+    runner.train("--out", out, "--steps", 5, "--restart")
+    assert out.is_symlink() and len(rows(out)) == 5 and len(rows(tmp_path / "scratch" / "city.1")) == 4
+
+
+def test_real_frames_shown_are_those_of_the_run(runner, tmp_path):
+    """Whatever another run, which ended before its first checkpoint, has left in the folder."""
+    out = tmp_path / "run"
+    runner.train("--out", out, "--steps", 2)
+    expected = (out / "reals.png").read_bytes()
+    shutil.rmtree(out / "checkpoints")
+    (out / "reals.png").write_bytes(b"of another")
+    runner.train("--out", out, "--steps", 2, "--checkpoint_every", "10")
+    assert (out / "reals.png").read_bytes() == expected
+
+
 def test_the_folder_one_is_in_is_not_moved_away(tmp_path, monkeypatch):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "run" / "checkpoints")

@@ -15,5 +15,5 @@ def test_lines_tell_the_speed_of_this_process_and_what_is_left(monkeypatch, caps
             progress.update(count, loss=0.5)
         progress.close()
         end = "train: 100/100 steps  2 steps/s  30s  loss 0.5\n"
-        expected = "" if quiet else f"train: 60/100 steps  1 steps/s  20s gone, 40s left  loss 0.5\n{end}{end}"
+        expected = "" if quiet else f"train: 60/100 steps  1 steps/s  20s gone, 40s left  loss 0.5\n{end}"
         assert capsys.readouterr().err == expected
