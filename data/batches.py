@@ -46,11 +46,6 @@ class Batches:
         self._ahead = 0 if direct else _AHEAD * workers
         self._coming: dict[int, Future] = {}
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches until every clip was met about once: items / batch_size, rounded up."""
-        return -(-self.items // self.batch_size)
-
     def indices(self, position: int) -> np.ndarray:
         """The clip numbers of this rank's slice of that batch, int64 (batch_size / world,)."""
         sequence = position * self.batch_size + self._slice

@@ -46,14 +46,6 @@ def laplacian_pyramid(frames: Tensor) -> list[Tensor]:
     return levels
 
 
-def reconstruct(levels: list[Tensor]) -> Tensor:
-    """The inverse of :func:`laplacian_pyramid`, up to rounding."""
-    image = levels[-1]
-    for level in reversed(levels[:-1]):
-        image = level + _up(image, level.shape[-2:])
-    return image
-
-
 def sliced_wasserstein(a: Tensor, b: Tensor, seed: int = 0, repeats: int = REPEATS,
                        directions: int = DIRECTIONS) -> float:
     """Mean over random unit directions of the 1-D Wasserstein-1 distance between the projections of two point sets.
