@@ -22,6 +22,7 @@ from benchmarks.machine import describe
 from benchmarks.runs import seconds_at, train_together
 from evaluate import EvaluateConfig
 from evaluate import measure as evaluate
+from metrics.protocol import Result
 from training import checkpoint, samples
 from training.alarms import ending, worsening
 from training.restore import load_sampler
@@ -60,18 +61,31 @@ def train(family: str, seed: int, seconds: float, outs: dict[str, Path], setting
     train_together(flags, seconds)
 
 
-def measure(path: Path, count: int) -> tuple[float, float]:
-    """(SWD of that checkpoint, real against real)."""
-    (result,) = evaluate(EvaluateConfig(checkpoint=str(path), metrics="swd", num_samples=count, resamples=0).check()).results
-    return result.score.value, result.floor.value
+def measure(path: Path, count: int, **settings) -> Result:
+    """The SWD of that checkpoint."""
+    (result,) = evaluate(EvaluateConfig(checkpoint=str(path), metrics="swd", num_samples=count, resamples=0, **settings).check()).results
+    return result
+
+
+def real_against_real(path: Path, count: int) -> float:
+    """SWD between ``count`` real frames and as many others of the videos of that checkpoint. SWD looks at one frame of each clip, and clips
+    without common frames may be fewer: a floor of fewer would lie too high beside values of ``count``."""
+    found = measure(path, count, clip_frames=1)
+    if found.protocol.floor_clips < count:
+        raise SystemExit(f"error: --samples {count}: the videos have {2 * found.protocol.floor_clips} frames, two sides need {2 * count}")
+    return found.floor.value
 
 
 def add_points(points: list[dict], out: Path, count: int) -> list[dict]:
     """``points`` and those of checkpoints that were not there yet, as {"step", "seconds", "swd", "floor"}."""
     seconds, known = seconds_at(out), {point["step"] for point in points}
     steps = {path: checkpoint.order(path)[1] for path in checkpoint.listed(out / "checkpoints")}
-    return points + [{"step": step, "seconds": seconds[step], **dict(zip(("swd", "floor"), measure(path, count)))}
-                     for path, step in steps.items() if step and step in seconds and step not in known]
+    new = {path: step for path, step in steps.items() if step and step in seconds and step not in known}
+    if not new:
+        return points
+    floor = points[0]["floor"] if points else real_against_real(next(iter(new)), count)
+    return points + [{"step": step, "seconds": seconds[step], "swd": measure(path, count, floor=False).score.value, "floor": floor}
+                     for path, step in new.items()]
 
 
 def curve(out: Path, seconds: float, count: int) -> list[dict]:

@@ -35,6 +35,20 @@ def test_recipes_measures_the_checkpoints_of_a_run(runner, tmp_path):
     assert found["times_closer"]["median"] == pytest.approx(2)
 
 
+def test_clips_have_the_floor_of_their_frames(runner, tmp_path):
+    """Clips without common frames are too few; a floor of fewer would be another one."""
+    from benchmarks import recipes
+
+    few = ["--precision", "fp32", "--steps", "1"]
+    runner.train("--out", tmp_path / "frames", *few)
+    runner.train("--out", tmp_path / "clips", *few, "--family", "vgan", "--frames", "4", "--model.g_width", "4", "--model.d_width", "4")
+    floors = [recipes.real_against_real(checkpoint.latest(tmp_path / name / "checkpoints"), 40) for name in ("frames", "clips")]
+    clips = recipes.measure(checkpoint.latest(tmp_path / "clips" / "checkpoints"), 40)
+    assert floors[0] == floors[1] > 0 and clips.protocol.floor_clips == 12 and clips.floor.value > 1.1 * floors[0]
+    with pytest.raises(SystemExit, match="the videos have 96 frames, two sides need 98"):
+        recipes.real_against_real(checkpoint.latest(tmp_path / "clips" / "checkpoints"), 49)
+
+
 def test_recipes_tell_drift_from_tremor():
     from benchmarks import recipes
 
