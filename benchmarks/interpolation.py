@@ -4,8 +4,8 @@
 
 It learns from the first two thirds of each film and is measured on frames of the last third, which it never saw: frames are
 scaled down to 320 pixels of width, every second one is dropped and made again from its neighbours, rounded to uint8 and compared
-with the real one. Without the program ffmpeg, minterpolate is left out. PSNR in dB and SSIM, means over frames (RGB, range 255; at most 100 frames of a film). The run continues where
-it was left.
+with the real one. PSNR in dB and SSIM, means over frames (RGB, range 255; at most 100 frames of a film). Without the program ffmpeg,
+minterpolate is left out. The run continues where it was left.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from configs.cli import parse
 from configs.schema import TrainConfig
 from data.decode import read_frames
 from data.layouts import VIDEO_ENDINGS
-from metrics.pixel import psnr, ssim
+from metrics.pixel import capped, psnr, ssim
 from training.loop import train
 from training.registry import MODELS
 from training.restore import load_sampler
@@ -37,7 +37,6 @@ from utils.seeds import numpy_generator
 RESULTS = Path(__file__).parent / "results" / "interpolation.json"
 WIDTH, FRAMES, LEAST = 320, 100, 4
 TILE, TILES_OF = 128, 1600  # side of the squares trained on; each film gives about as many frames of them
-MOST_PSNR = 10 * np.log10(255**2 / 1e-10)  # of a frame without error
 # Few steps, so large ones, and frames only as far apart as they will be when it is measured, by what it will be measured in.
 RECIPE = ["--config", "configs/keyframes.yaml", "--frames", "3", "--batch_size", "12", "--lr", "1e-3", "--warmup", "100",
           "--clip_grad", "1", "--sample_every", "1000", "--checkpoint_every", "250", "--model.crop", "80",
@@ -126,7 +125,7 @@ def network(run: Path, device: str) -> Callable[[np.ndarray, np.ndarray], np.nda
 def score(made: Frames, real: Frames) -> dict[str, float]:
     """Means over the frames."""
     pairs = [torch.from_numpy(np.stack(frames)) for frames in (made, real)]
-    return {"psnr": psnr(*pairs, data_range=255).clamp(max=MOST_PSNR).mean().item(),
+    return {"psnr": capped(psnr(*pairs, data_range=255)).mean().item(),
             "ssim": ssim(*pairs, data_range=255).mean().item()}
 
 

@@ -31,20 +31,23 @@ def describe_clips(found: SetComparison, real: Crowd, fake: Crowd, classes: list
         images["neighbours.png"] = pictures.neighbours(fakes, reals, [f"distance {distance:.3f}" for distance in memory.distances])
         notes.append(memory.remark)
     if len(classes) > 1 and real.labels and fake.labels:
-        table = per_class(found, real, fake, classes, metrics)
+        table, remarks = per_class(found, real, fake, classes, metrics)
         tables |= {"by class": table} if len(table) > 1 else {}
+        notes += remarks
     return Measured([], images, notes, tables)
 
 
-def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str], metrics: dict[str, Metric]) -> list[list[str]]:
+def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str], metrics: dict[str, Metric]) -> tuple[list[list[str]],
+                                                                                                                    list[str]]:
     """Rows of a table: each class's clips against the real ones of the same class, or beside theirs; classes of few clips are left out, and
-    the Inception score, which is about many classes."""
+    the Inception score, which is about many classes. And what is to be said of the metrics there, once each."""
     labels = {side: crowd.labels(found.numbers[side]) for side, crowd in (("real", real), ("fake", fake))}
     kept = {name: metric for name, metric in metrics.items() if (metric.kind, metric.collects) != ("samples", "features") and all(
         found.collected[side][key_of(metric)].rows == len(labels[side]) for side in labels)}
     columns = [(name, metric, sides) for name, metric in kept.items()
                for sides in ([("fake",), ("real",)] if metric.kind == "samples" else [("real", "fake")])]
     table = [["class", "clips", *(name + ", real" * (sides == ("real",)) for name, _, sides in columns)]]
+    remarks: dict[str, str] = {}
     for label, name in enumerate(classes):
         rows = {side: (values == label).nonzero().flatten() for side, values in labels.items()}
         count = min(map(len, rows.values()))
@@ -53,18 +56,21 @@ def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str]
         # Evenly from all videos of the class: rows are in order of position.
         rows = {side: places[torch.linspace(0, len(places) - 1, count).round().long()] for side, places in rows.items()}
         cells = []
-        for _, metric, sides in columns:
+        for metric_name, metric, sides in columns:
             if count < metric.fewest:
                 cells.append("")
                 continue
             collectors = [found.collected[side][key_of(metric)] for side in sides]
             if metric.kind == "sets":  # as a whole: what is resampled for intervals may be a quicker estimate
-                value = metric.function(*(collector.select(rows[side]) for collector, side in zip(collectors, sides))).value
+                score = metric.function(*(collector.select(rows[side]) for collector, side in zip(collectors, sides)))
+                value = score.value
+                if score.note:
+                    remarks.setdefault(metric_name, f"{metric_name} by class, {name} for one: {score.note}")
             else:
                 value = statistic_of(metric, *collectors)(*(rows[side] for side in sides))
             cells.append(number(value))
         table.append([name, str(count), *cells])
-    return table
+    return table, [*remarks.values()]
 
 
 def _profiles(found: SetComparison) -> dict:

@@ -14,7 +14,7 @@ from torch import Tensor
 from evaluation.config import EvaluateConfig
 from evaluation.folders import clip_settings
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, read_clips, resize
+from evaluation.sources import check_clips, crowd, read_clips, resize, unusable
 from metrics import plots, report
 from metrics.collect import Collector
 from metrics.confidence import permutation_threshold
@@ -121,7 +121,8 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
         "what chance gives; the value of a metric is the mean of those splits",
         *(f"{name}: how far the damaged clips' own value is from that of the other real clips" for name, metric in metrics.items()
           if metric.kind == "samples"),
-        *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})
+        *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage]), *unusable(dataset)],
+                    {"controls": table})
 
 
 def _between(metric: Metric, a: Collector, b: Collector) -> Callable[[Tensor, Tensor], float]:

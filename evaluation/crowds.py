@@ -64,8 +64,9 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
                      "off")
     for name, metric in metrics.items():
         rows = found.collected["fake"][key_of(metric)].rows
-        if metric.of_kept_features and rows < found.clips:
-            notes.append(f"{name}: of {rows} of the {found.clips} clips, a random choice; --max_features_kept takes more")
+        if metric.collects == "features" and rows < found.clips:
+            what = name if metric.of_kept_features else f"{name}, its interval"
+            notes.append(f"{what}: of {rows} of the {found.clips} clips, a random choice; --max_features_kept takes more")
     about = describe_clips(found, real, fake, list(classes), metrics)
     return Measured(results, about.pictures | images, notes + about.notes, about.tables)
 

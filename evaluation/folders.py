@@ -11,7 +11,8 @@ from data.synthetic import is_synthetic
 from evaluation.config import EvaluateConfig, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, extracted, flags_of_evaluate, frames_needed, frames_of, rates, read_clips, resize
+from evaluation.sources import (check_clips, crowd, extracted, flags_of_evaluate, frames_needed, frames_of, rates, read_clips, resize,
+                                unusable)
 from metrics import pictures, plots, report
 from metrics.intervals import interval_of_mean
 from metrics.pairs import Pair, compare_pairs, curves, extremes, find_pairs
@@ -55,6 +56,7 @@ def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], netw
                             extracted(settings, real), "none")
     if measured:
         measured.notes += rates(real.fps, fake.fps, settings["frames"])
+        measured.notes += [f"{flag}: {said}" for flag, dataset in (("--real", real), ("--fake", fake)) for said in unusable(dataset)]
     return measured
 
 

@@ -54,6 +54,9 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
 
     real = crowd(source, dataset)
     compared, _ = draw_clips(real, int(min(config.num_samples, real.most(config.one_per_video))), config.seed, config.one_per_video)
+    if sets and sampler.wants_video and whole is dataset:  # others first: what answers to a clip is near to that clip
+        own = torch.isin(asked, compared)
+        asked = torch.cat([asked[~own], asked[own]])
     wanted = _labels_to_ask_for(sampler, dataset.classes, dataset.labels()[compared], config.seed)
 
     def generate(numbers: Tensor) -> Tensor:

@@ -159,9 +159,10 @@ class _Choice:
         return rows.T @ rows
 
 
-def frechet_at_infinity(x: Tensor, y: Tensor, seed: int, sizes: int = 15) -> tuple[float, list[tuple[int, float]]]:
+def frechet_at_infinity(x: Tensor, y: Tensor, seed: int, sizes: int = 15, frames: int = 1) -> tuple[float, list[tuple[int, float]]]:
     """The distance without its bias: where the line through distances of random subsets over 1 / size meets 1 / size = 0
-    (Chong & Forsyth 2020, arXiv 1911.07023, section 3), and the (size of y's subset, distance) it was fitted to.
+    (Chong & Forsyth 2020, arXiv 1911.07023, section 3), and the (size of y's subset, distance) it was fitted to. ``frames``: rows in a
+    row that are of one clip; subsets are of clips, and sizes counted in them, as frames of a clip are alike and bias goes with clips.
 
     Theirs shrinks the generated side alone, against 50,000 real images. Here both sides shrink by the same share, from
     all to half, so that the bias of a small real side goes too: of 1000 against 1000 samples of Gaussians in 64
@@ -173,8 +174,8 @@ def frechet_at_infinity(x: Tensor, y: Tensor, seed: int, sizes: int = 15) -> tup
     fits, inverse = [], []
     for number, share in enumerate(torch.linspace(0.5, 1, sizes).tolist()):
         generator = torch_generator(seed, "subsets of features", number)
-        rows = [torch.randperm(len(side), generator=generator)[:round(share * len(side))] for side in (x, y)]
-        fits.append((len(rows[1]), resampler.at(*rows)))
+        clips = [torch.randperm(len(side) // frames, generator=generator)[:round(share * (len(side) // frames))] for side in (x, y)]
+        fits.append((len(clips[1]), resampler.at(*((of[:, None] * frames + torch.arange(frames)).flatten() for of in clips))))
         inverse.append(1 / share)
     line = torch.stack([torch.ones(sizes, dtype=torch.float64), torch.tensor(inverse, dtype=torch.float64)], dim=1)
     values = torch.tensor([[value] for _, value in fits], dtype=torch.float64)

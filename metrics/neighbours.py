@@ -29,14 +29,15 @@ def nearest(real: Diversity, fake: Diversity, count: int, numbers: Tensor, frame
     ``numbers``: of the real clips, by row, int64; those less than ``frames`` apart may share frames, and count not as neighbours. """
     reals, fakes = real.points(), fake.points()
     scale = reals.shape[1] ** 0.5
-    numbers = numbers[:len(reals)]
+    total, numbers = len(numbers), numbers[:len(reals)]
     distances, places = _nearest(fakes, reals)
     among, _ = _nearest(reals, reals, lambda rows: (numbers[rows, None] - numbers).abs() < frames)
     order = distances.argsort()[:count]
     among = among[among.isfinite()]
     usual, own = float(among.median()) / scale, float(distances.median()) / scale
     said = f", {usual:.3f} for real ones without common frames" if len(among) else ""
-    remark = f"nearest of {len(reals)} real clips, by thumbnails: {own:.3f} for generated clips{said} (medians)"
+    which = f"{len(reals)}" if len(reals) == total else f"the first {len(reals)} of {total}"
+    remark = f"nearest of {which} real clips, by thumbnails: {own:.3f} for generated clips{said} (medians)"
     if own < COPIES * usual:
         remark += "; generated clips lie closer to real ones than these do to each other: they may be copies"
     if len(among) and (same := int((distances / scale < SAME * usual).sum())):

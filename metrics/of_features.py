@@ -22,13 +22,14 @@ def frechet(real: Features, fake: Features) -> Score:
         value = frechet_of_features(_flat(real), _flat(fake))
     else:
         value = frechet_distance(real.gaussian(), fake.gaussian())
-    samples, dimensions = (min(side.gaussian().count for side in (real, fake)), real.features().shape[-1])
+    frames, dimensions = real.features().shape[1:]
+    samples = min(side.gaussian().count for side in (real, fake)) // frames  # clips: frames of one are alike
     if samples <= dimensions:
         return Score(value, note=f"{samples} samples for {dimensions} features: the covariance is not of full rank and the value far too "
                                  f"high; compare it with equal numbers alone, or take kid, which has no such bias")
     if not (real.complete and fake.complete) or samples < FEWEST_FOR_LINE * dimensions:
         return Score(value)
-    intercept, by_size = frechet_at_infinity(_flat(real), _flat(fake), real.draw.seed)
+    intercept, by_size = frechet_at_infinity(_flat(real), _flat(fake), real.draw.seed, frames=frames)
     return Score(value, {AT_INFINITY: intercept}, by_size=by_size)
 
 

@@ -45,7 +45,7 @@ dt{color:var(--soft)}dd{margin:0}@media(max-width:520px){dl{grid-template-column
 code,pre{background:var(--raised);border-radius:6px;font-size:13px}code{padding:.2rem .4rem}pre{padding:.8rem;overflow-x:auto}
 summary{cursor:pointer}
 """
-_NUMBER = re.compile(r"[-+]?(\d[\d.,]*(e[-+]?\d+)?|infinite|nan)( ?%)?( ±.*| ?\[.*\])?|\[.*\]|infinite")
+_NUMBER = re.compile(r"[-+]?(\d[\d.,]*(e[-+]?\d+)?|infinite|undefined)( ?%)?( ±.*| ?\[.*\])?|\[.*\]")
 
 
 def render(results: list[list[str]], tables: dict[str, list[list[str]]], pictures: dict[str, bytes], notes: list[str],

@@ -32,6 +32,8 @@ class Predictions:
     seed: int
     scores: dict[str, Score]
     """Each with the score of ``STILL`` as a part."""
+    remarks: list[str]
+    """On the clips that were compared."""
     intervals: dict[str, Interval | None] = field(default_factory=dict)
     shown: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"real": [], "predicted": []})
     """Last frames, uint8 ``(H, W, 3)``."""
@@ -47,7 +49,7 @@ class Predictions:
                 clip_frames=self.clips * (self.clip_frames - 1), frames_per_clip=None, values="uint8 RGB, data range 255", seed=self.seed,
                 settings=settings, **shared)
             results.append(Result(name, self.scores[name], None, metric.unit, metric.better, protocol, self.intervals[name]))
-        return results, [f"{name}: {score.note}" for name, score in self.scores.items() if score.note]
+        return results, self.remarks + [f"{name}: {score.note}" for name, score in self.scores.items() if score.note]
 
 
 def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callable[[Tensor], Tensor], num_samples: int,
@@ -58,10 +60,14 @@ def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callab
     All frames but the first are compared; the mean is over frames, and ``resamples`` of the clips give its interval. ValueError where the
     two differ in shape. """
     numbers, _ = draw_clips(real, int(min(num_samples, real.count)), seed)
+    remarks = [f"{len(numbers)} clips, not {num_samples}: there are no more"] if len(numbers) < num_samples else []
+    if resamples and len(real.separate) < len(numbers):
+        remarks.append(f"{len(numbers)} clips, of which only {len(real.separate)} without common frames: the 95% intervals take all of "
+                       "them for independent and are too narrow")
     wanted = set(evenly(len(numbers), SHOWN).tolist())
     values: dict[str, list[Tensor]] = {name: [] for name in metrics}
     still: dict[str, list[Tensor]] = {name: [] for name in metrics}
-    result = Predictions(real.name, real.content, len(numbers), 0, seed, {})
+    result = Predictions(real.name, real.content, len(numbers), 0, seed, {}, remarks)
     with Progress(len(numbers), "evaluate", "clip") as progress:
         for part, places in zip(numbers.split(batch_size), torch.arange(len(numbers)).split(batch_size)):
             clips = real.get(part)

@@ -10,8 +10,10 @@ ARROWS = {"higher": "↑", "lower": "↓", "near real": "→"}
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, all of them before the point; counts whole."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    """Four significant digits, all of them before the point; counts whole. None and NaN: "undefined"."""
+    if value is None or value != value:
+        return "undefined"
+    if math.isinf(value):
         return "infinite"
     if isinstance(value, int):
         return str(value)

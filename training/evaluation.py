@@ -33,7 +33,7 @@ MANY = 3
 def flags(config: TrainConfig, path: Path | str, output: Path | str) -> list[str]:
     """Flags of evaluate.py for one checkpoint; those of ``--eval_flags`` come last and win."""
     given = {"checkpoint": path, "metrics": config.metrics, "num_samples": config.eval_samples, "output": output, "device": config.device,
-             "cache_dir": config.cache_dir}
+             "precision": config.precision, "cache_dir": config.cache_dir}
     return [f"--{name}={value}" for name, value in given.items() if value is not None] + shlex.split(config.eval_flags)
 
 
@@ -242,7 +242,7 @@ class Evaluations:
     def _tell(self, row: dict, best: bool) -> None:
         values = {name: row[name] for name in row["better"]}
         floors = {name: f" (real against real {value:.4g})" for name, value in row["floors"].items() if value is not None}
-        shown = [f"{name} {'infinite' if value is None else f'{value:.4g}'}{floors.get(name, '')}" for name, value in values.items()]
+        shown = [f"{name} {'undefined' if value is None else f'{value:.4g}'}{floors.get(name, '')}" for name, value in values.items()]
         note(f"evaluation of step {row['step']}: {', '.join(shown)}" + (f"; the best by {self._by} so far" if best else ""))
         if self._events:
             for name, value in values.items():

@@ -104,7 +104,7 @@ def _evaluations(run: Path, config: TrainConfig) -> str:
     if not rows:
         return ""
     last, best, by = rows[-1], checkpoint.named(run / "checkpoints", "best"), config.metric_names()[0]
-    number = lambda value: "infinite" if value is None else f"{value:.4g}"
+    number = lambda value: "undefined" if value is None else f"{value:.4g}"
     floors = {name: f" (real against real {number(value)})" for name, value in last["floors"].items()}
     values = {f"{name}, step {last['step']} ({way} is better)": number(last[name]) + floors.get(name, "")
               for name, way in last["better"].items()}

@@ -23,7 +23,7 @@ def crowd(count, classes, level):
 def table(metrics, real, fake):
     metrics = choose(metrics)
     found = compare_sets(metrics, real, fake, How(1000), {("inception", "frames"): CORNER})
-    header, *rows = per_class(found, real, fake, ["dark", "light"], metrics)
+    (header, *rows), _ = per_class(found, real, fake, ["dark", "light"], metrics)
     return [dict(zip(header, row)) for row in rows]
 
 
@@ -43,6 +43,14 @@ def test_fewer_clips_come_from_all_parts_of_the_larger_side():
     fake.labels = lambda numbers: torch.where(numbers % 5 == 0, numbers % 2, -1)  # a fifth of them
     rows = table("fid", real, fake)
     assert [row["clips"] for row in rows] == ["10", "10"] and all(float(row["fid"]) < 600 for row in rows)
+
+
+def test_what_is_to_be_said_of_so_few_clips_is_said_once():
+    real, fake, fid = crowd(64, 2, lambda number, _: number), crowd(64, 2, lambda number, _: number), choose("fid")
+    wide = Network("wide", "wide 1", "frames", 1, lambda frames: {"features": frames.float().flatten(1)})
+    found = compare_sets(fid, real, fake, How(1000), {("inception", "frames"): wide})
+    (remark,) = per_class(found, real, fake, ["dark", "light"], fid)[1]
+    assert remark.startswith("fid by class, dark for one: 32 samples for 192 features: the covariance is not of full rank")
 
 
 def test_values_are_those_of_the_metric_itself():

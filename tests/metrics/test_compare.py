@@ -41,7 +41,7 @@ def test_values_differences_and_intervals_side_by_side(write):
 
 def test_a_value_that_is_not_finite_has_no_difference(write):
     rows, _ = compare([write("a", result(value=None)), write("b", result())])
-    assert rows[1][1] == "infinite" and rows[1][-2:] == ["", ""]
+    assert rows[1][1] == "undefined" and rows[1][-2:] == ["", ""]
 
 
 @pytest.mark.parametrize("change, said", [

@@ -208,3 +208,16 @@ def test_the_bias_of_few_samples_is_taken_away():
     assert again == pytest.approx(value, rel=1e-12) and other != pytest.approx(value, rel=1e-6), "the same draws, but for the order of sums"
     with pytest.raises(ValueError, match="a line needs"):
         frechet_at_infinity(x, y[:3], 0)
+
+
+def test_frames_of_a_clip_do_not_hide_the_bias_of_few_clips():
+    """Eight frames of each clip that hardly differ: subsets of frames would know nearly all clips, whatever their size."""
+    plain, by_clips = [], []
+    for seed in range(6):
+        x, y = ((normal(100, 16, seed=2 * seed + side)[:, None] + 0.01 * normal(800, 16, seed=90 + seed).view(100, 8, 16)).flatten(0, 1)
+                for side in (0, 1))
+        value, fits = frechet_at_infinity(x, y, seed, frames=8)
+        assert fits[-1] == (100, pytest.approx(frechet_of_features(x, y), rel=1e-6)) and fits[0][0] == 50
+        plain.append(fits[-1][1])
+        by_clips.append(value)
+    assert np.mean(plain) > 1 and abs(np.mean(by_clips)) < 0.3 * np.mean(plain)

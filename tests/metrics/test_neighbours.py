@@ -22,6 +22,12 @@ def test_reals_that_share_frames_are_no_measure_of_how_far_reals_lie_apart():
     assert len(apart.shown) == 2 and apart.distances == [0, 0] and apart.neighbours[0] in (2, 4, 15, 18)
 
 
+def test_where_not_all_real_clips_are_looked_at_it_is_said():
+    real, some = side([20, 60, 100, 140]), Diversity(kept_bytes=3 * 2 * 2 * 3 * 32**2)
+    some.add({"thumbnails": real.points()})
+    assert "nearest of the first 3 of 4 real clips" in nearest(some, side([61, 80]), 2, 100 * torch.arange(4), 16).remark
+
+
 def test_one_real_clip_says_nothing_of_copies():
     memory = nearest(side([20]), side([20, 30]), 2, torch.tensor([7]), 16)
     assert "copies" not in memory.remark and "for real ones" not in memory.remark and "nan" not in memory.remark

@@ -38,6 +38,14 @@ def test_only_predicted_frames_count_and_the_baseline_stands_still():
     assert other.score.value > other.score.parts[STILL] and not notes
 
 
+def test_fewer_clips_and_common_frames_are_told():
+    of = lambda crowd, **more: compare_predictions(choose("psnr"), crowd, lambda real: real + 1, 20, **more).remarks
+    overlapping = Crowd("grey", clips, 12, np.arange(3))
+    assert of(CROWD, resamples=9) == ["12 clips, not 20: there are no more"]
+    (_, narrow) = of(overlapping, resamples=9)
+    assert narrow.startswith("12 clips, of which only 3 without common frames") and len(of(overlapping)) == 1
+
+
 def test_a_perfect_prediction_and_a_still_scene_are_told_apart():
     found = compare_predictions(choose("psnr"), CROWD, lambda real: real, 10)
     assert found.scores["psnr"].value == 100 and found.scores["psnr"].parts[STILL] == pytest.approx(sum(map(psnr, (3, 6, 9))) / 3)

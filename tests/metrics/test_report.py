@@ -26,7 +26,7 @@ def test_the_table_holds_intervals_draws_parts_and_the_protocol_s_name():
                         ["- 32x48", "20.00", "", "1.500", "x 1e-3", "", ""],
                         ["- mean of 3 draws", "22.00", "", "", "x 1e-3", "", ""],
                         ["- standard deviation", "2.000", "", "", "x 1e-3", "", ""],
-                        ["psnr", "infinite", "", "", "x 1e-3", "lower", "64 clips"]]
+                        ["psnr", "undefined", "", "", "x 1e-3", "lower", "64 clips"]]
     assert len({len(line) for line in report.table(measured).splitlines()}) == 1
 
 
@@ -51,7 +51,7 @@ def test_what_a_paper_shows_is_the_mean_of_draws_or_the_interval():
     assert quoted(result(low=18.0, high=23.5)) == "20.00 [18.00, 23.50]" and quoted(result()) == "20.00"
     assert quoted(result(draws=(20.0, 21.0, 23.0))) == "21.33 ± 1.5" and quoted(result(draws=(20000.0, 21000.0))) == "20500 ± 707.1"
     assert quoted(result(draws=(20.0, 42.0))) == "31.00 ± 16"
-    assert quoted(result(value=None, draws=(None, 3.0))) == "infinite" and spread(result(draws=(None, 3.0))).value is None
+    assert quoted(result(value=None, draws=(None, 3.0))) == "undefined" and spread(result(draws=(None, 3.0))).value is None
     assert spread(result(draws=(20.0,))) is None
     rows = cells(report.markdown_rows([result("my_fid", low=1.0, high=2.0, better="higher"), result("w", floor=None, better="near real")]))
     assert rows == [["metric", "value", "real vs real"], ["my_fid ↑", "20.00 [1.000, 2.000]", "5.000"], ["w →", "20.00", ""]]
@@ -62,7 +62,7 @@ def test_latex_is_escaped_and_sets_powers_of_ten():
     text = report.latex([result("a_b", 1.5e-5, low=1e-5, high=2e-5), drawn, result("d", None)])
     rows = text[text.index("\\midrule"):].splitlines()
     assert rows[1] == (r"a\_b (x 1e-3) $\downarrow$ & $1.500 \times 10^{-5}$ $[1.000 \times 10^{-5}, 2.000 \times 10^{-5}]$ & $5.000$ \\")
-    assert rows[2] == r"c (x 1e-3) $\uparrow$ & $22.00 \pm 2.0$ &  \\" and "& infinite &" in rows[3]
+    assert rows[2] == r"c (x 1e-3) $\uparrow$ & $22.00 \pm 2.0$ &  \\" and "& undefined &" in rows[3]
     assert text.count("&") == 2 * 4 and text.rstrip().endswith(r"\end{tabular}")
 
 
