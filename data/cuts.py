@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 _SIDE = 16  # frames are compared as 16x16 averages: noise and small motion vanish
+SHAPE = (_SIDE, _SIDE, 3)  # of a thumbnail
 _BINS = 8  # of each channel's histogram, which motion inside the frame hardly touches
 _LAYOUT, _COLOURS = 0.07, 0.12  # share of the full range, and of the pixels: a change of both by more is large in itself
 _OUTSTANDING = 2.5  # a cut is this many times the changes around it
@@ -44,7 +45,9 @@ def find_cuts(thumbnails: np.ndarray, beat=lambda count: None) -> list[int]:
     layout, colours = np.concatenate(blocks, axis=1)
     change = layout + colours
     cuts = []
-    for place in np.flatnonzero(_stands_out(change)):
+    for number, place in enumerate(np.flatnonzero(_stands_out(change))):
+        if number % _BLOCK == 0:
+            beat(0)
         around = np.concatenate([change[max(0, place - _NEIGHBOURS):place], change[place + 1:place + 1 + _NEIGHBOURS]])
         alone = change[place] > _OUTSTANDING * around.max()
         if alone and layout[place] > _LAYOUT and colours[place] > _COLOURS:

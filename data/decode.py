@@ -14,8 +14,9 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from data.by_pyav import PyAVStream, needs_pyav  # noqa: E402
 from data.ffmpeg import open_capture  # noqa: E402
-from data.interlaced import InterlacedStream, is_interlaced  # noqa: E402
+from data.health import within  # noqa: E402
 from data.layouts import image_files, kind_of, stack_length  # noqa: E402
 from data.pixel_aspect import SquarePixels, pixel_aspect  # noqa: E402
 from utils.errors import UserError  # noqa: E402
@@ -106,7 +107,7 @@ def open_stream(path: Path, kind: str, image_fps: float = 25.0, threads: int = 1
         return ImageStream(path, image_fps)
     if kind == "stack":
         return StackStream(path, image_fps)
-    stream = InterlacedStream(path, threads) if is_interlaced(path) else VideoStream(path, threads)
+    stream = PyAVStream(path, threads) if needs_pyav(path) else VideoStream(path, threads)
     aspect = pixel_aspect(path)
     return stream if aspect == 1 else SquarePixels(stream, aspect)
 
@@ -120,11 +121,11 @@ def pick(stream, frame_skip: int = 1, fps: float | None = None, bad: list = (),
     none comes before the next is due, the last one again. Where none comes for ``longest_still`` seconds, time breaks instead.
     ``bad`` lists stretches of time (start, end) in seconds whose frames do not decode properly: they are left out.
     """
-    index, last_tick, start, previous, broken, held = -1, -1, None, None, False, None
+    index, last_tick, start, previous, broken, held, damaged = -1, -1, None, None, False, None, within(bad)
     while (time := stream.step()) is not None:
         on_step()
         index += 1
-        if any(low <= time < high for low, high in bad):
+        if damaged(time):
             broken = True
             continue
         if fps is None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data.cache import FrameCache, entry_key
-from data.cuts import find_cuts, thumbnail
+from data.cuts import SHAPE, find_cuts, thumbnail
 from data.decode import fit_frame, open_stream, pick
 from data.health import Health
 from data.layouts import Source
@@ -98,21 +98,21 @@ def extract_one(task: ExtractTask, beat) -> dict:
     cache = FrameCache(folder)
     if (entry := cache.load(key)) is not None:
         return entry
-    thumbnails, gaps = [], []
+    thumbnails, gaps = bytearray(), []  # of a day's film: arrays of their own would take twice the memory
 
     def frames(thin: bool):
         thumbnails.clear(), gaps.clear()
-        for frame, broken in extract_frames(Path(path), kind, how, bad, threads, beat, thin):
-            if broken and thumbnails:
-                gaps.append(len(thumbnails))
-            thumbnails.append(thumbnail(frame))
+        for number, (frame, broken) in enumerate(extract_frames(Path(path), kind, how, bad, threads, beat, thin)):
+            if broken and number:
+                gaps.append(number)
+            thumbnails.extend(thumbnail(frame).tobytes())
             yield frame
 
     def describe(count: int) -> dict:
         # Across a gap the picture may jump without a cut; each side is judged on its own.
-        edges = [0, *gaps, count]
+        edges, small = [0, *gaps, count], np.frombuffer(thumbnails, np.uint8).reshape(count, *SHAPE)
         cuts = [start + cut for start, end in zip(edges, edges[1:])
-                for cut in find_cuts(np.stack(thumbnails[start:end]), beat)] if count else []
+                for cut in find_cuts(small[start:end], beat)]
         return {"height": how.height, "width": how.width, "cuts": cuts, "gaps": gaps, "source": name, "settings": asdict(how)}
 
     try:

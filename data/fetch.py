@@ -139,7 +139,8 @@ def _attempt(opener, url: str, part: Path, limits: Limits, on_bytes) -> str:
             tag, date = reply.headers.get("ETag", ""), reply.headers.get("Last-Modified", "")
             # A weak tag promises a file of the same meaning, not of the same bytes.
             write_json(memo_of(part), {"url": url, "validator": tag if tag.startswith('"') else date, "total": total, "type": kind})
-        if total is not None and total - start > shutil.disk_usage(part.parent).free:
+        disk = shutil.disk_usage(part.parent)  # some file systems tell nothing
+        if total is not None and disk.total and total - start > disk.free:
             raise disk_full(OSError(errno.ENOSPC, f"{total - start:,} bytes do not fit"), part.parent)
         _stream(reply, part, start, total, limits, on_bytes)
     return kind

@@ -1,5 +1,7 @@
 """The health report: what is wrong with which video, and how much of each can be used."""
 
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 USABLE = ("ok", "damaged")  # at least in part
@@ -52,6 +54,22 @@ class Health:
     def frames_at(self, fps: float | None) -> int:
         """How many frames there are at ``fps`` frames a second if given, else at the video's own rate."""
         return int(self.frames / self.fps * fps + 0.5) if fps and self.fps else self.frames
+
+
+def within(stretches: list[tuple[float, float]]) -> Callable[[float], bool]:
+    """Of a time, whether it is in one of the ``stretches`` from a start up to an end."""
+    apart: list[list[float]] = []
+    for low, high in sorted(stretches):
+        if apart and low <= apart[-1][1]:
+            apart[-1][1] = max(apart[-1][1], high)
+        else:
+            apart.append([low, high])
+    starts = [low for low, _ in apart]
+
+    def inside(time: float) -> bool:
+        place = bisect_right(starts, time)
+        return place > 0 and time < apart[place - 1][1]
+    return inside
 
 
 @dataclass

@@ -59,7 +59,11 @@ def find_sources(path: str | Path, split: str = "train", split_list: int = 1) ->
     if split not in ("train", "test", "all"):
         raise UserError(f"--split {split}: choose train, test or all")
     root = Path(os.path.expanduser(path))
-    if not root.exists():
+    try:
+        there = root.exists()
+    except OSError as error:
+        raise UserError(f"--data {path}: cannot be read: {error.strerror}") from None
+    if not there:
         raise UserError(f"--data {path}: no such file or folder; give {ACCEPTED}")
     lists = find_split_lists(root)
     if lists is not None:
@@ -140,7 +144,7 @@ def _from_folder(root: Path) -> Layout:
     number = {name: label for label, name in enumerate(classes)}
     sources = [Source(path, kind, path.relative_to(root).as_posix() if path != root else root.name, number[part[0]] if classed else 0)
                for (path, kind), part in zip(found, parts)]
-    beside = [part[0] for part in parts if len(part) == 1]
+    beside = [part[0] if part else "pictures" for part in parts if len(part) < 2]
     notes = [f"no video has a class, as {len(beside)} of {len(parts)} have no class folder above them (the first: {beside[0]})"
              ] if beside and len(beside) < len(parts) else []
     return Layout(root, sources, classes, notes + _not_read(unread))

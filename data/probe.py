@@ -14,7 +14,7 @@ import numpy as np
 
 from data.decode import read_image
 from data.ffmpeg import open_container
-from data.health import Health
+from data.health import Health, within
 from data.layouts import image_files, stack_length
 from data.pixel_aspect import aspect_of, shown_size
 
@@ -132,7 +132,7 @@ class _Walk:
         self.packets: list[tuple[float, bool]] = []
         self.times: list[float] = []
         self.faulty: list[tuple[int, str]] = []
-        self.end_fault, self.hidden = "", 0
+        self.end_fault, self.hidden, self.end = "", 0, 0.0
 
     def _seconds(self, stamp: int | None) -> float | None:
         return None if stamp is None else (stamp - self._start) * self._base
@@ -141,6 +141,7 @@ class _Walk:
         if packet.size:
             time = self._seconds(packet.pts if packet.pts is not None else packet.dts)
             self.packets.append((time if time is not None else (self.packets[-1][0] if self.packets else 0.0), packet.is_keyframe))
+            self.end = max(self.end, self.packets[-1][0] + (packet.duration or 0) * self._base)
 
     def fault(self, packet, reason: str) -> None:
         if self.packets:
@@ -162,8 +163,9 @@ class _Walk:
         gaps = sorted(float(gap) for gap in np.diff(sorted(times)) if gap > 0)
         middle = statistics.median(gaps) if gaps else 0.0
         health.bad = self._bad_stretches(middle / 4)
-        clean = [time for time in times if not any(low <= time < high for low, high in health.bad)]
-        lost = sum(any(low <= time < high for low, high in health.bad) for time, _ in self.packets)
+        damaged = within(health.bad)
+        clean = [time for time in times if not damaged(time)]
+        lost = sum(damaged(time) for time, _ in self.packets)
         health.frames, health.corrupt = len(clean), max(lost, len(times) - len(clean))
         health.fps = declared = float(stream.average_rate or stream.guessed_rate or 0)
         if gaps:
@@ -176,7 +178,9 @@ class _Walk:
             health.fps = declared if abs(declared / measured - 1) < (0.005 if health.variable_rate else 0.02) else measured
             health.drift, health.pace = _drift(times), _pace(gaps, health.fps)
         if times and health.fps:
-            health.seconds = max(times) - min(times) + 1 / health.fps
+            # The last picture may be held for longer, as GIFs like to; some files say any nonsense of their last packet.
+            held = min(self.end, stream.duration * self._base) if stream.duration is not None else 0.0
+            health.seconds = max(max(times) + 1 / health.fps, held) - min(times)
         self._speak(health, times, quick)
         self._check_end(health, stream, times)
 
@@ -218,7 +222,7 @@ class _Walk:
             promised = stream.duration * self._base
         else:
             promised = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
-        end = max(times, default=0.0) + 1 / health.fps if health.fps else 0.0
+        end = max(max(times, default=0.0) + 1 / health.fps, self.end) if health.fps else 0.0
         if times and 0 < end < promised - max(0.5, 0.03 * promised):
             health.fail("damaged", f"truncated: ends at {end:.2f} s of {promised:.2f} s")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.decode import VideoStream, pick
 from data.ffmpeg import open_capture, open_container
-from data.interlaced import is_interlaced
+from data.by_pyav import needs_pyav
 from data.pixel_aspect import pixel_aspect
 
 # Their packets hold one whole picture each, with its own time stamp. AVI, for one, only knows the order of decoding.
@@ -74,7 +74,7 @@ def thin_stream(path: Path, frame_skip: int, fps: float | None, threads: int, on
         return None
     wanted = {int(index[0]) for index, _, _ in pick(_Indices(times), frame_skip, fps)}
     dropped = {stamp for index, (stamp, unused) in enumerate(zip(stamps, free)) if unused and index not in wanted}
-    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path) or is_interlaced(path) or pixel_aspect(path) != 1:
+    if len(dropped) < _WORTHWHILE * len(stamps) or _rotated(path) or needs_pyav(path) or pixel_aspect(path) != 1:
         return None
     return ThinStream(path, list(times), [None if stamp in dropped else stamp for stamp in stamps], dropped, threads)
 

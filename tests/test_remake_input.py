@@ -3,7 +3,9 @@
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
+from data.probe import ProbeTask, probe
 from generate import GenerateConfig, generate_video
 from tests.data.films import moving, write_film
 from tests.test_remake import run  # noqa: F401  a fixture
@@ -43,3 +45,15 @@ def test_what_is_no_film_is_named(run, tmp_path):
         generate_video(model_path=run, output_file=tmp_path / "x.mp4", input=str(tmp_path / "film.mp4"), factor=50)
     with pytest.raises(UserError, match="--crf 30: is for .mp4 and .avi"):
         GenerateConfig(output=str(tmp_path / "x.gif"), crf=30).check()
+
+
+def test_a_last_picture_that_is_held_is_no_damage_and_stays(tmp_path):
+    """Twenty pictures of a tenth of a second, the last one for two."""
+    first, *others = (Image.fromarray(frame) for frame in moving(20, height=32, width=32))
+    first.save(tmp_path / "held.gif", save_all=True, append_images=others, duration=[100] * 19 + [2000])
+    health = probe(ProbeTask(str(tmp_path / "held.gif"), "video", "held.gif", size=(tmp_path / "held.gif").stat().st_size))
+    assert health.status == "ok" and health.seconds == pytest.approx(3.9, abs=0.02)
+    film = Film(tmp_path / "held.gif")
+    shown = list(film.frames())
+    assert not film.troubles and len(shown) == film.length == round(3.9 * film.fps)
+    assert all(np.array_equal(frame, shown[-1]) for frame in shown[-18:])

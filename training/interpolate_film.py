@@ -37,7 +37,11 @@ class Film:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if not self.path.exists():
+        try:
+            there = self.path.exists()
+        except OSError as error:
+            raise UserError(f"--input {path}: cannot be read: {error.strerror}") from None
+        if not there:
             raise UserError(f"--input {path}: there is no such file or folder")
         if self.path.is_dir() and not image_files(self.path):
             raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")
@@ -64,7 +68,9 @@ class Film:
                 raise UserError(f"--input {self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "
                                 f"those before are {size[1]}x{size[0]}; bring all to one size")
             yield frame
-        if not self._by_time and index + 1 < self.length:
+        if self._by_time and size:
+            yield from [frame] * (self.length - index - 1)  # the last one is held
+        elif index + 1 < self.length:
             note(f"{self.path}: {self.length - index - 1} of {self.length} frames cannot be read and are left out")
 
 

@@ -101,6 +101,15 @@ def test_folders_of_images_are_videos(tmp_path):
     assert [source.kind for source in one.sources] == ["frames"] and one.classes == []
 
 
+def test_pictures_above_the_classes_take_them_and_say_so(tmp_path):
+    for name in ("a/1.mp4", "b/2.mp4", "first.png", "second.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    layout = find_sources(tmp_path)
+    assert layout.classes == []
+    assert layout.notes == ["no video has a class, as 1 of 3 have no class folder above them (the first: pictures)"]
+
+
 def test_pictures_beside_videos_are_no_videos(tmp_path):
     touch(tmp_path / "a.mp4")
     for index in range(3):

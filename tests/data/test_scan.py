@@ -16,7 +16,7 @@ from data.cuts import thumbnail
 from data.dataset import VideoDataset
 from data.decode import read_frames
 from data.health import UNUSABLE
-from data.interlaced import is_interlaced
+from data.by_pyav import needs_pyav
 from data.layouts import find_sources
 from data.pool import WorkerPool
 from data.scan import main, scan
@@ -175,7 +175,7 @@ def test_a_film_cut_before_it_says_its_coding_is_broken_and_no_crash(tmp_path):
     videos = report_of(tmp_path)
     assert videos.pop("whole.mp4").status == "ok" and {video.status for video in videos.values()} <= {"broken", "not a video"}
     assert any("no known coding" in video.faults[0] for video in videos.values())
-    assert not any(is_interlaced(tmp_path / path) for path in videos)
+    assert not any(needs_pyav(tmp_path / path) for path in videos)
 
 
 def test_real_clips_are_usable(clips):

@@ -1,7 +1,8 @@
-"""Interlaced films by PyAV: OpenCV 5 cannot convert their frames and hands out memory that was never written, without a word.
+"""Films that OpenCV 5 cannot read or, worse, reads wrongly: of these PyAV reads the frames.
 
-(FFmpeg's swscale, from version 8 on, refuses to convert between frames that are marked as interlaced and frames that are not.) Both
-fields stay in one picture, as OpenCV 4 gives it.
+Where FFmpeg's swscale, from version 8 on, refuses to convert a frame, OpenCV hands out memory that was never written, without a word. It
+refuses frames that are marked as interlaced, and colours that are tagged as something it does not know. Both fields of an interlaced frame
+stay in one picture, as OpenCV 4 gives it. OpenCV brings no decoder of AV1 at all.
 """
 
 from itertools import islice
@@ -14,9 +15,14 @@ from data.ffmpeg import open_container
 
 _PROGRESSIVE = (0, 1)  # libavcodec's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 _LOOK = 4  # frames
+# AV1, and those that may become interlaced after progressive titles.
+_CODECS = ("av1", "mpeg1video", "mpeg2video", "dvvideo", "vc1")
+# AVColorTransferCharacteristic, AVColorPrimaries and AVColorSpace of FFmpeg: reserved or logarithmic, reserved; and the matrices it knows.
+_BAD_TRANSFER, _BAD_PRIMARIES, _MATRICES = (0, 3, 9, 10), (0, 3), (0, 1, 2, 4, 5, 6, 7, 9)
+_UNSPECIFIED = 2
 
 
-def is_interlaced(path: Path) -> bool:
+def needs_pyav(path: Path) -> bool:
     """Whether the film says so, or one of its first frames; False for what cannot be read."""
     try:
         with open_container(path) as container:
@@ -25,12 +31,20 @@ def is_interlaced(path: Path) -> bool:
                 return False
             if stream.codec_context.field_order not in _PROGRESSIVE:
                 return True
-            return any(frame.interlaced_frame for frame in islice(container.decode(stream), _LOOK))
+            if stream.codec_context.codec.canonical_name in _CODECS:
+                return True
+            first = list(islice(container.decode(stream), _LOOK))
+            return len({frame.format.name for frame in first}) > 1 or any(map(_misread, first))
     except (av.FFmpegError, ValueError, OSError, IndexError):
         return False
 
 
-class InterlacedStream:
+def _misread(frame: av.VideoFrame) -> bool:
+    return (frame.interlaced_frame or frame.color_trc in _BAD_TRANSFER or frame.color_primaries in _BAD_PRIMARIES
+            or frame.colorspace not in _MATRICES)
+
+
+class PyAVStream:
     """As :class:`data.decode.VideoStream`."""
 
     def __init__(self, path: Path, threads: int = 1):
@@ -64,6 +78,8 @@ class InterlacedStream:
         return self._time
 
     def picture(self) -> np.ndarray:
+        if self._frame.colorspace not in _MATRICES:
+            self._frame.colorspace = _UNSPECIFIED
         pixels = self._frame.to_ndarray(format="bgr24")
         return np.ascontiguousarray(np.rot90(pixels, self._frame.rotation // 90 % 4))
 
