@@ -49,8 +49,8 @@ def augment(video: Tensor, policy: list[str], draws: Tensor, share: float = 1.0)
 
 
 def _color(video: Tensor, numbers: Tensor) -> Tensor:
-    brightness, saturation, contrast = numbers.view(-1, 3, 1, 1, 1, 1).to(video.dtype).unbind(1)
-    video = video + (brightness - 0.5)
+    brightness, saturation, contrast = numbers.view(-1, 3, 1, 1, 1, 1).unbind(1)
+    video = video.float() + (brightness - 0.5)  # else rounding, in reduced precision, would tell generated clips from real ones
     gray = video.mean(1, keepdim=True)
     video = gray + (video - gray) * (saturation * 2)
     mean = video.mean((1, 2, 3, 4), keepdim=True)

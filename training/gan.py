@@ -56,7 +56,8 @@ class GANTask:
         if info.mean and getattr(config.model, "g_mean", False):
             generator.start_from(info.mean())
         if info.components and getattr(config.model, "components", 0):
-            components, mean = info.components(config.model.components), info.mean()
+            # The first process's: signs and turns of eigenvectors are the machine's own.
+            components, mean = distributed.from_main(info.components(config.model.components)), info.mean()
             for net in self.nets.values():
                 net.mix_from(components, mean)
         # By the halvings that are still to be grown. Of real clips that are all alike nothing can be asked.
@@ -199,15 +200,14 @@ class GANTask:
         return label if getattr(self.nets["discriminator"], "takes_labels", False) else None
 
     def _check_compiled(self, batch: Batch) -> None:
-        """At the first step, though the first penalty may come much later: who asked for it wants to know now. At full size, and with
-        clips laid out as those that penalties see."""
+        """At the first step, though the first penalty may come much later: who asked for it wants to know now. At full size."""
         config = self.config
         penalised = config.r1 or config.r2 or config.loss == "wgan_gp"
         if self.compiled_slopes is None or self.compiled_slopes.works is not None or not penalised:
             return
         if config.grow_from:
             self.nets["discriminator"].set_growth(0, 1.0)
-        self.compiled_slopes.check(self._augment(batch.video, batch, "real"), self._seen_label(batch.label))
+        self.compiled_slopes.check(batch.video, self._seen_label(batch.label))
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         config, shown = self.config, {}

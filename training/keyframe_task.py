@@ -13,7 +13,8 @@ from training.pixel_losses import PixelLoss
 from training.task import Batch, DataInfo, Phase, Request
 from utils.errors import UserError
 
-# A frame whose squared error to a neighbour is so small a share of the neighbours' to each other is that neighbour again, coded anew.
+# A frame half-way whose squared error to a neighbour is so small a share of the neighbours' to each other is that neighbour again, coded
+# anew. A steady change alone makes it a quarter.
 _REPEAT = 1 / 30
 _LEVEL = 2 / 255
 _REPEATS_WEIGHT = 0.1
@@ -75,7 +76,7 @@ class KeyframeTask:
             made = self.nets["interpolator"](first, second, time)
             return {**self._loss[phase](made, middle), "decibel": decibel(made, middle)}
         parts = self.nets["interpolator"].parts(first, second, time)
-        made, repeated = parts["frame"], repeats(first, middle, second)
+        made, repeated = parts["frame"], repeats(first, middle, second, time)
         # A held frame says nothing of motion. Its error is made zero, not left out: the mean must not depend on how a batch is divided.
         shown = self._loss[phase](made, torch.where(repeated.view(-1, 1, 1, 1), made.detach().float(), middle))
         shown["repeats"] = told_apart(parts["repeats"], repeated, first, second)
@@ -96,9 +97,11 @@ def decibel(made: Tensor, real: Tensor) -> Tensor:
     return -10 * torch.log10(error + 1e-10)
 
 
-def repeats(first: Tensor, middle: Tensor, second: Tensor) -> Tensor:
-    """(B,): whether the middle frame is one of the others again while these differ, as in footage whose frames are held."""
-    return torch.minimum(_apart(first, middle), _apart(middle, second)) < _REPEAT * _apart(first, second)
+def repeats(first: Tensor, middle: Tensor, second: Tensor, time: Tensor) -> Tensor:
+    """(B,): whether the middle frame, at ``time`` (B,) between the others, is one of them again while these differ, as in footage whose
+    frames are held. A steady change makes frames that are near in time alike too: errors count by its square."""
+    nearer = 2 * torch.minimum(time, 1 - time)
+    return torch.minimum(_apart(first, middle), _apart(middle, second)) < _REPEAT * nearer.square() * _apart(first, second)
 
 
 def told_apart(logits: Tensor, repeated: Tensor, first: Tensor, second: Tensor) -> Tensor:

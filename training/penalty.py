@@ -37,15 +37,15 @@ class CompiledSlopes:
         """None until the check."""
 
     def check(self, video: Tensor, label: Tensor | None) -> None:
-        """With clips and labels of the shape, layout and place of these; in the precision that is on. Once; further calls do nothing."""
+        """With clips and labels of the shape and place of these; in the precision that is on. Once; further calls do nothing."""
         if self.works is None:
-            self.works = self._agrees(video.detach(), label)
+            self.works = self._agrees(video, label)
 
     def __call__(self, discriminator: Callable[[Tensor], Tensor], video: Tensor, label: Tensor | None) -> Tensor:
         """``discriminator`` (B, 3, T, H, W) -> (B,) is the network with ``label`` (B,) in its place, None for one that takes none."""
         self.check(video, label)
         if self.works:
-            return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), video.detach(), label)
+            return self._compiled(dict(self._net.named_parameters()), dict(self._net.named_buffers()), _laid_out(video), label)
         return squared_slopes(discriminator, video)
 
     def _slopes(self, parameters: dict, buffers: dict, video: Tensor, label: Tensor | None) -> Tensor:
@@ -62,8 +62,7 @@ class CompiledSlopes:
         generator = torch_generator(0, "compiled penalty")
         weights = {name: _drawn(name, weight, generator) for name, weight in self._net.named_parameters()}
         buffers = dict(self._net.named_buffers())
-        # Laid out like training's clips: for another layout it would be compiled again.
-        noise = torch.empty_like(video).copy_(torch.randn(video.shape, generator=generator))
+        noise = _laid_out(torch.randn(video.shape, generator=generator).to(video.device))
         label = None if label is None else torch.zeros_like(label)
         plain = lambda: _with_gradients(squared_slopes(lambda clip: self._verdict(weights, buffers, clip, label), noise), weights)
         compiled = lambda: _with_gradients(self._compiled(weights, buffers, noise, label), weights)
@@ -86,6 +85,11 @@ class CompiledSlopes:
         if distributed.is_main():
             print(f"--compile_penalty: not compiled, penalties are computed as without it ({why})", flush=True)
         return False
+
+
+def _laid_out(video: Tensor) -> Tensor:
+    """Whatever made the clips, one type and one layout: for another one all would be compiled again, and unchecked."""
+    return video.detach().float().contiguous(memory_format=torch.channels_last_3d)
 
 
 def _drawn(name: str, weight: nn.Parameter, generator: torch.Generator) -> nn.Parameter:

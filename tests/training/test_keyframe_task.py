@@ -97,6 +97,9 @@ def test_phases_change_their_own_network_and_can_be_chosen():
     assert all(parameter.grad is None for parameter in task.nets["autoencoder"].parameters())
 
 
+HALF = torch.tensor([0.5])
+
+
 def footage(held: bool, seed: int, clips: int = 4) -> torch.Tensor:
     """(clips, 3, 3, 16, 16): bright frames that move, or dark ones of which one is shown twice, coded anew the second time."""
     draw = torch.Generator().manual_seed(seed)
@@ -111,11 +114,21 @@ def footage(held: bool, seed: int, clips: int = 4) -> torch.Tensor:
 
 def test_a_middle_that_is_an_end_again_is_told_from_one_that_moves():
     for held in (True, False):
-        assert (repeats(*footage(held, 0, 16).unbind(2)) == held).all()
+        assert (repeats(*footage(held, 0, 16).unbind(2), HALF.expand(16)) == held).all()
     still = footage(False, 0)[:, :, 0]
-    assert not repeats(still, still, still).any(), "nothing moves: nothing to tell"
+    assert not repeats(still, still, still, HALF).any(), "nothing moves: nothing to tell"
     for other in (still, still + 1 / 255):
-        assert told_apart(torch.full((4,), 5.0), repeats(still, other, other), still, other) == 0
+        assert told_apart(torch.full((4,), 5.0), repeats(still, other, other, HALF), still, other) == 0
+
+
+def test_steady_change_is_no_repetition_however_near_in_time():
+    """The frame after the first one of sixteen differs from it by a fifteenth of what the last one does, squared 1/225."""
+    first, _, second = footage(False, 0).unbind(2)
+    for frames in range(3, 17):
+        for place in range(1, frames - 1):
+            time = torch.full((4,), place / (frames - 1))
+            assert not repeats(first, torch.lerp(first, second, place / (frames - 1)), second, time).any()
+            assert repeats(first, first + 0.001, second, time).all()
 
 
 def test_held_frames_teach_no_motion():
