@@ -30,7 +30,7 @@ from training.restore import Sampler, load_sampler
 from training.step import to_float
 from utils.errors import UserError, script
 from utils.files import write_json
-from utils.seeds import derive, torch_generator
+from utils.seeds import derive, numpy_generator, torch_generator
 
 TRAINED_ON, HELD_OUT = 1, 2  # seeds of the judge's clips; the generator's videos have seed 0
 NEEDED, BAR = 0.98, 0.90
@@ -49,8 +49,9 @@ def write_videos(folder: Path, classes: list[str], each: int, frames: int, size:
             shutil.rmtree(path)
 
 
-def draw_clips(classes: list[str], each: int, shape: tuple[int, int, int], skip: int, seed: int) -> tuple[Tensor, Tensor]:
-    """uint8 (N, T, H, W, 3) and labels (N,): ``each`` clips of every class, each of a video of its own."""
+def draw_clips(classes: list[str], each: int, shape: tuple[int, int, int], skip: int, seed: int, length: int) -> tuple[Tensor, Tensor]:
+    """uint8 (N, T, H, W, 3) and labels (N,): ``each`` clips of every class, each from anywhere in a video of its own of ``length`` frames,
+    as those that the generator learns from: things turn as they go."""
     numbers = {name: [] for name in classes}
     number = 0
     while any(len(found) < each for found in numbers.values()):
@@ -62,8 +63,10 @@ def draw_clips(classes: list[str], each: int, shape: tuple[int, int, int], skip:
     for label, name in enumerate(classes):
         for number in numbers[name]:
             frames, height, width = shape
-            films = render(draw_factors(seed, number), (frames - 1) * skip + 1, height, width, SOURCE_FPS)
-            clips.append(np.stack([frame for index, frame in enumerate(films) if index % skip == 0]))
+            span = (frames - 1) * skip + 1
+            start = int(numpy_generator(seed, "start", number).integers(length - span + 1))
+            film = list(render(draw_factors(seed, number), start + span, height, width, SOURCE_FPS))
+            clips.append(np.stack(film[start::skip]))
             labels.append(label)
     return torch.from_numpy(np.stack(clips)), torch.tensor(labels)
 
@@ -125,10 +128,11 @@ def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
     return sampler.sample(drawn[torch.arange(len(drawn)), chosen], asked).float()
 
 
-def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, seeds: Sequence[int] = (0,),
+def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, length: int, seeds: Sequence[int] = (0,),
                      best_of: Sequence[int] = (1,)) -> dict:
-    """Train judges from the starts ``seeds`` for the classes of a checkpoint, hold each to its own bar, and let them judge ``each``
-    samples of every class; under "best_of_N" samples that are the one of N that the checkpoint's own critic is surest of.
+    """Train judges from the starts ``seeds`` for the classes of a checkpoint, by videos of ``length`` frames, hold each to its own bar, and
+    let them judge ``each`` samples of every class; under "best_of_N" samples that are the one of N that the checkpoint's own critic is
+    surest of.
 
     Every judge's account, and that of all together, who give a clip the class of the largest mean probability.
     """
@@ -139,9 +143,12 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, s
     if max(best_of) > 1 and not sampler.names_classes:
         raise UserError(f"--best_of {max(best_of)}: {sampler.family} has no critic that names classes; leave it at 1")
     shape, skip = (config.frames, config.height, config.width), config.frame_skip
-    held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT)
+    if length <= (config.frames - 1) * skip:
+        raise UserError(f"--frames {length}: a clip spans {(config.frames - 1) * skip + 1} frames of a video; "
+                        "give as many as the videos have")
+    held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT, length)
     held = to_float(held, torch.device("cpu"))
-    video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON)
+    video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON, length)
     judges = [taught_judge(seed, video, label, held, held_label, steps, tries) for seed in seeds]
     together = lambda clips: sum(probabilities(judge, clips) for judge in judges) / len(judges)
     asked = torch.arange(len(classes)).repeat_interleave(each)
@@ -167,7 +174,7 @@ def main() -> None:
     options.add_argument("--videos", help="write videos to train on to this folder")
     options.add_argument("--classes", default="horizontal_disc,vertical_disc,circle_disc,bounce_disc", help="comma-separated, or all")
     options.add_argument("--each", type=int, default=24, help="videos per class")
-    options.add_argument("--frames", type=int, default=96, help="frames per video")
+    options.add_argument("--frames", type=int, default=96, help="frames per video; give the same when a checkpoint is judged")
     options.add_argument("--size", type=int, default=32, help="height and width of the videos")
     options.add_argument("--checkpoint", help="run or checkpoint to judge")
     options.add_argument("--samples", type=int, default=100, help="samples per class")
@@ -187,7 +194,7 @@ def main() -> None:
         result = {"command": f"python -m benchmarks.labels {shlex.join(sys.argv[1:])}",
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
-                                     given.judge_seeds, given.best_of)}
+                                     given.frames, given.judge_seeds, given.best_of)}
         write_json(Path(given.output), result)
         print(json.dumps(result, indent=2))
 

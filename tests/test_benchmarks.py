@@ -137,7 +137,7 @@ def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch)
     runner.train("--family", "hrvgan", "--height", 16, "--width", 16, "--frames", 4, "--model.g_width", 4, "--model.d_width", 4,
                  "--model.max_width", 8, "--batch_size", 4, "--precision", "fp32", "--steps", 2, "--out", tmp_path / "run")
     monkeypatch.setattr(labels, "NEEDED", 0.0)  # judges that have learnt nothing will do
-    judged = lambda **options: labels.judge_checkpoint(str(tmp_path / "run"), 5, clips=2, steps=2, tries=1, **options)
+    judged = lambda **options: labels.judge_checkpoint(str(tmp_path / "run"), 5, clips=2, steps=2, tries=1, length=40, **options)
     both, first, second = judged(seeds=(0, 1), best_of=(1, 3)), judged(seeds=(0,)), judged(seeds=(1,))
     assert both["held_out_by_judge"] == [first["held_out"], second["held_out"]]
     plain, chosen = both["best_of_1"], both["best_of_3"]
