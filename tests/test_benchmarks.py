@@ -157,7 +157,7 @@ def test_the_peers_of_the_interpolator_get_what_they_deserve():
     assert error(interpolation.dis(first, second)) < error(interpolation.blend(first, second))
     film = [np.full((16, 16, 3), 10 * place, np.uint8) for place in range(9)]
     for lag in (0, 1, 2):
-        assert interpolation.best_alignment(film[lag:], film[1::2])["psnr"] == pytest.approx(interpolation.MOST_PSNR)
+        assert interpolation.best_alignment(film[lag:], film[1::2])["psnr"] == 100
 
 
 def test_recipes_are_compared_within_the_budget_and_in_all():
