@@ -37,8 +37,8 @@ def describe_clips(found: SetComparison, real: Crowd, fake: Crowd, classes: list
     return Measured([], images, notes, tables)
 
 
-def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str], metrics: dict[str, Metric]) -> tuple[list[list[str]],
-                                                                                                                    list[str]]:
+def per_class(found: SetComparison, real: Crowd, fake: Crowd, classes: list[str],
+              metrics: dict[str, Metric]) -> tuple[list[list[str]], list[str]]:
     """Rows of a table: each class's clips against the real ones of the same class, or beside theirs; classes of few clips are left out, and
     the Inception score, which is about many classes. And what is to be said of the metrics there, once each."""
     labels = {side: crowd.labels(found.numbers[side]) for side, crowd in (("real", real), ("fake", fake))}
