@@ -79,7 +79,9 @@ def measure_controls(config: EvaluateConfig, metrics: dict[str, Metric], network
                 "frames_per_clip": config.frames_per_clip, "height": settings["height"], "width": settings["width"],
                 "resize": resize(settings["fit"]), "values": "uint8 RGB", "seed": config.seed, "precision": "none",
                 "frame_skip": dataset.frame_skip, "fps": dataset.fps}
-    return _judge(metrics, networks, seen, protocol, max(FEWEST_SPLITS, config.resamples), config.seed)
+    measured = _judge(metrics, networks, seen, protocol, max(FEWEST_SPLITS, config.resamples), config.seed)
+    measured.notes += unusable(dataset)
+    return measured
 
 
 def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tuple, Collector]], protocol: dict, splits: int,
@@ -121,8 +123,7 @@ def _judge(metrics: dict[str, Metric], networks: dict, seen: dict[str, dict[tupl
         "what chance gives; the value of a metric is the mean of those splits",
         *(f"{name}: how far the damaged clips' own value is from that of the other real clips" for name, metric in metrics.items()
           if metric.kind == "samples"),
-        *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage]), *unusable(dataset)],
-                    {"controls": table})
+        *(f"{damage}: no metric here sees it" for damage in damages if damage != UNDAMAGED and not caught[damage])], {"controls": table})
 
 
 def _between(metric: Metric, a: Collector, b: Collector) -> Callable[[Tensor, Tensor], float]:

@@ -64,7 +64,7 @@ def measure_sets(config: EvaluateConfig, metrics: dict[str, Metric], networks: d
                      "off")
     for name, metric in metrics.items():
         rows = found.collected["fake"][key_of(metric)].rows
-        if metric.collects == "features" and rows < found.clips:
+        if metric.collects == "features" and rows < found.clips and (metric.of_kept_features or config.resamples):
             what = name if metric.of_kept_features else f"{name}, its interval"
             notes.append(f"{what}: of {rows} of the {found.clips} clips, a random choice; --max_features_kept takes more")
     about = describe_clips(found, real, fake, list(classes), metrics)

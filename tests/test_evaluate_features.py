@@ -70,6 +70,7 @@ def test_repeated_draws(folders, tmp_path, capsys):
 def test_what_is_measured_of_some_clips_alone_is_told(folders, tmp_path):
     notes = measured(folders, tmp_path, "--metrics", "fid_random,recall_random", "--max_features_kept", "9")["notes"]
     assert [note for note in notes if "a random choice" in note] == [
+        "fid_random, its interval: of 9 of the 16 clips, a random choice; --max_features_kept takes more",
         "recall_random: of 9 of the 16 clips, a random choice; --max_features_kept takes more"]
 
 

@@ -50,7 +50,8 @@ def augment(video: Tensor, policy: list[str], draws: Tensor, share: float = 1.0)
 
 def _color(video: Tensor, numbers: Tensor) -> Tensor:
     brightness, saturation, contrast = numbers.view(-1, 3, 1, 1, 1, 1).unbind(1)
-    video = video.float() + (brightness - 0.5)  # else rounding, in reduced precision, would tell generated clips from real ones
+    # Rounding, in reduced precision, would tell generated clips from real ones.
+    video = video.to(torch.promote_types(video.dtype, torch.float32)) + (brightness - 0.5)
     gray = video.mean(1, keepdim=True)
     video = gray + (video - gray) * (saturation * 2)
     mean = video.mean((1, 2, 3, 4), keepdim=True)

@@ -186,7 +186,8 @@ def test_the_process_is_given_little_and_told_the_rest(run, monkeypatch, tmp_pat
         assert seen["environment"].get("OMP_NUM_THREADS") == expected and not seen["environment"].keys() - {"OMP_NUM_THREADS"}
         assert seen["nice"] > os.nice(0)
     assert seen["flags"] == {"checkpoint": str(run.checkpoints / "step_000030"), "output": str(run.path / "evaluation" / "step_000030"),
-                             "metrics": "swd,psnr", "num_samples": "7", "cache_dir": "frames", "device": "cpu", "data": "held out"}
+                             "metrics": "swd,psnr", "num_samples": "7", "cache_dir": "frames", "device": "cpu", "precision": "auto",
+                             "data": "held out"}
 
 
 def test_failures_are_one_line_and_the_next_one_goes_on(run, capfd):
