@@ -246,6 +246,11 @@ class TrainConfig:
             raise UserError(f"--best {self.best}: must be one of --metrics {self.metrics}")
         return self
 
+    @property
+    def penalised(self) -> bool:
+        """Whether slopes of the discriminator are penalised."""
+        return bool(self.r1 or self.r2 or self.loss == "wgan_gp")
+
     def metric_names(self) -> list[str]:
         """The metrics of evaluations while training, the one that tells the best first."""
         names = [name.strip().lower() for name in self.metrics.split(",") if name.strip()]

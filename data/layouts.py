@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from utils.errors import UserError
+from utils.files import is_there
 
 VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts",
                  ".m2ts", ".ogv", ".gif", ".vob", ".mjpeg", ".mjpg", ".y4m", ".asf", ".divx"}
@@ -59,11 +60,7 @@ def find_sources(path: str | Path, split: str = "train", split_list: int = 1) ->
     if split not in ("train", "test", "all"):
         raise UserError(f"--split {split}: choose train, test or all")
     root = Path(os.path.expanduser(path))
-    try:
-        there = root.exists()
-    except OSError as error:
-        raise UserError(f"--data {path}: cannot be read: {error.strerror}") from None
-    if not there:
+    if not is_there(root, "--data"):
         raise UserError(f"--data {path}: no such file or folder; give {ACCEPTED}")
     lists = find_split_lists(root)
     if lists is not None:

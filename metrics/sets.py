@@ -145,9 +145,14 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
                             f"real clips without common frames")
     for side, crowd in (("real", real), ("fake", fake)):
         if how.resamples and crowd.separate is not None and len(crowd.separate) < count:
-            result.notes.append(f"{count} {side} clips, of which only {len(crowd.separate)} without common frames: the 95% intervals take "
-                                "all of them for independent and are too narrow")
+            result.notes.append(too_narrow(f"{count} {side} clips", len(crowd.separate)))
     return result
+
+
+def too_narrow(clips: str, separate: int) -> str:
+    """What is to be said of intervals where so many ``clips``, in words, are more than the ``separate`` ones."""
+    return (f"{clips}, of which only {separate} without common frames: the 95% intervals take all of them for independent and are too "
+            "narrow")
 
 
 def look_at_all(crowd: Crowd, numbers: Tensor, collectors: dict[tuple, Collector], batch_size: int, progress: Progress,

@@ -74,7 +74,7 @@ class GANTask:
         if config.share_fakes:
             self.phases.reverse()
         self._shared: dict[int, Tensor] = {}
-        self.compiled_slopes = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty else None
+        self.compiled_slopes = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty and config.penalised else None
 
     def get_ready(self) -> None:
         """Tells of settings that mean little."""
@@ -83,7 +83,7 @@ class GANTask:
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""
-        if phase == "d":
+        if phase == "d" and self.compiled_slopes is not None:
             self._check_compiled(batch)
         self.step = batch.step
         self._grow(self.nets)
@@ -201,11 +201,7 @@ class GANTask:
 
     def _check_compiled(self, batch: Batch) -> None:
         """At the first step, though the first penalty may come much later: who asked for it wants to know now. At full size."""
-        config = self.config
-        penalised = config.r1 or config.r2 or config.loss == "wgan_gp"
-        if self.compiled_slopes is None or self.compiled_slopes.works is not None or not penalised:
-            return
-        if config.grow_from:
+        if self.config.grow_from:
             self.nets["discriminator"].set_growth(0, 1.0)
         self.compiled_slopes.check(batch.video, self._seen_label(batch.label))
 

@@ -21,6 +21,7 @@ from training.restore import Sampler
 from training.step import to_float
 from utils import hardware, images
 from utils.errors import UserError
+from utils.files import is_there
 from utils.progress import note
 
 _NOTICED = 2.0  # frames by which one may be shown too early or too late
@@ -37,11 +38,7 @@ class Film:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        try:
-            there = self.path.exists()
-        except OSError as error:
-            raise UserError(f"--input {path}: cannot be read: {error.strerror}") from None
-        if not there:
+        if not is_there(self.path, "--input"):
             raise UserError(f"--input {path}: there is no such file or folder")
         if self.path.is_dir() and not image_files(self.path):
             raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")

@@ -47,7 +47,7 @@ def _of_no_effect(config: TrainConfig) -> list[str]:
     if config.loss == "wgan_gp" and config.penalty_every > 1 and not (config.r1 or config.r2):
         found.append(f"--penalty_every {config.penalty_every}: is for r1 and r2; the penalty of --loss wgan_gp is taken at every step; "
                      "leave it out")
-    if config.compile_penalty and not (config.r1 or config.r2 or config.loss == "wgan_gp"):
+    if config.compile_penalty and not config.penalised:
         found.append("--compile_penalty: there is no penalty to compile; leave it out")
     return found
 

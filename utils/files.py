@@ -117,3 +117,11 @@ def writable_folder(output: Path, flag: str = "--output") -> Path:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{flag} {output}: no permission to write to {nearest}; choose another folder")
     return output
+
+
+def is_there(path: Path, flag: str) -> bool:
+    """Whether there is such a file or folder; UserError that names ``flag`` where that cannot be seen."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"{flag} {path}: cannot be read: {error.strerror}") from None

@@ -45,7 +45,8 @@ def test_every_metric_on_sets_names_something_that_is_collected():
         assert (metric.collects in COLLECTORS) == (metric.kind != "pairs")
 
 
-@pytest.mark.parametrize("value, text", [(None, "undefined"), (float("nan"), "undefined"), (0.83551, "0.8355"), (1.0, "1.000"), (1234.5, "1234"), (23456.7, "23457"),
+@pytest.mark.parametrize("value, text", [(None, "undefined"), (float("nan"), "undefined"),
+                                         (0.83551, "0.8355"), (1.0, "1.000"), (1234.5, "1234"), (23456.7, "23457"),
                                          (1.2e-5, "1.200e-05"), (float("inf"), "infinite"), (7, "7"), (0.0, "0.000")])
 def test_numbers_in_tables(value, text):
     assert number(value) == text

@@ -110,7 +110,8 @@ def test_pictures_are_explained():
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
 def test_a_browser_shows_the_page(tmp_path):
     report.write(tmp_path, [result(low=18.0, high=23.5)], {}, ["seen"], "command", {})
-    command = ["chromium", "--headless", "--no-sandbox", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{tmp_path}/report.html"]
+    command = ["chromium", "--headless", "--no-sandbox", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+               f"file://{tmp_path}/report.html"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "[18.00, 23.50]</td>" in done.stdout and done.stdout.rstrip().endswith("</html>")
 

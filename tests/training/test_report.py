@@ -122,7 +122,8 @@ def test_a_browser_shows_the_page(run, tmp_path):
         pytest.skip("no chromium to open the page with")
     shot = tmp_path / "page.png"
     subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,2600",
-                    f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}", (run / "report.html").as_uri()], check=True, timeout=90, capture_output=True)
+                    f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}", (run / "report.html").as_uri()],
+                   check=True, timeout=90, capture_output=True)
     picture = cv2.imread(str(shot))
     assert picture.shape == (2600, 1200, 3)
     # The newest samples stand on it, in their own colours: the page is mostly white, the pictures are not.
