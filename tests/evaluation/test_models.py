@@ -9,10 +9,12 @@ import torch
 
 import evaluate
 from data.dataset import VideoDataset
+from evaluation import models
 from evaluation.config import EvaluateConfig
 from evaluation.folders import _films
 from evaluation.models import _check_protocol, _labels_to_ask_for
 from metrics.pairs import Pair
+from metrics.sets import draw_clips
 from tests.test_evaluate import values_of
 from utils.errors import UserError
 from utils.video import write_video
@@ -55,6 +57,22 @@ def test_what_answers_to_real_clips_is_no_copy_of_them(measured, monkeypatch):
     monkeypatch.setattr(Painter, "wants_video", True)
     written = measured("--metrics", "diversity", classes=("cat", "hen"))
     assert not any("nearest of" in note for note in written["notes"]) and "neighbours.png" not in written["pictures"]
+
+
+def test_what_answers_to_real_clips_answers_to_others_than_it_is_compared_with(measured, monkeypatch):
+    """As long as there are others: 63 of 108."""
+    monkeypatch.setattr(Painter, "wants_video", True)
+    kept, gather, given = models.measure_sets, VideoDataset.gather, []
+
+    def spy(config, sets, networks, real, fake, *rest):
+        with monkeypatch.context() as patch:
+            patch.setattr(VideoDataset, "gather", lambda self, numbers: given.extend(numbers.tolist()) or gather(self, numbers))
+            fake.get(torch.arange(45))
+        assert len(set(given)) == 45 and not set(given) & set(draw_clips(real, 45, config.seed)[0].tolist())
+        return kept(config, sets, networks, real, fake, *rest)
+    monkeypatch.setattr(models, "measure_sets", spy)
+    measured("--metrics", "diversity", classes=("cat", "dog", "hen"))
+    assert given
 
 
 def test_classes_meet_by_name(measured):
