@@ -24,6 +24,8 @@ def start(device: torch.device) -> None:
         patience = timedelta(hours=12)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
         _flags = dist.new_group(backend="gloo", timeout=patience) if device.type == "cuda" else dist.group.WORLD
+        # One that leaves with an error while others still join would have them fail with what PyTorch says of lost connections.
+        dist.barrier(group=_flags)
 
 
 def stop() -> None:

@@ -41,6 +41,17 @@ def start_two(runner, *arguments, others=()):
             for rank in range(2)]
 
 
+def run_two(script: Path, *arguments) -> list[str]:
+    """What the two processes of a script print."""
+    port = str(free_port())
+    processes = [subprocess.Popen([sys.executable, script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {
+        "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}) for rank in range(2)]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    return printed
+
+
 def train_two(runner, *arguments, expect: int = 0):
     runs = start_two(runner, *arguments)
     statuses = [run.wait() for run in runs]
@@ -171,6 +182,28 @@ def test_a_batch_that_cannot_be_shared_is_one_line(runner, tmp_path):
     assert all(run.stderr.count("\n") == 1 and "--accumulate" in run.stderr for run in runs)
 
 
+def test_nobody_goes_on_before_all_have_joined(tmp_path):
+    """Whoever then leaves with an error would have the others fail while they join."""
+    script = tmp_path / "join.py"
+    script.write_text("""
+import sys, time, torch
+import torch.distributed as dist
+from utils import distributed
+join = dist.init_process_group
+def late(*args, **kwargs):
+    join(*args, **kwargs)
+    if dist.get_rank() == 1:
+        time.sleep(1)
+        print(time.time())
+dist.init_process_group = late
+distributed.start(torch.device("cpu"))
+if distributed.is_main():
+    print(time.time())
+""")
+    went_on, joined = (float(out) for out in run_two(script))
+    assert went_on >= joined
+
+
 def test_batch_norm_of_uneven_shares_is_that_of_the_whole(tmp_path):
     """Two clips in one process, one in the other."""
     script = tmp_path / "uneven.py"
@@ -184,11 +217,7 @@ layer = BatchNorm(4)
 mine = layer(x[:2] if distributed.is_main() else x[2:])
 torch.save((mine.detach(), layer.running_mean, layer.running_var), f"{sys.argv[1]}/{distributed.rank()}.pt")
 """)
-    port = str(free_port())
-    processes = [subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=os.environ | {
-        "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-        "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}) for rank in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    run_two(script, tmp_path)
     x, whole = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0)), torch.nn.BatchNorm2d(4)
     expected = whole(x)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
