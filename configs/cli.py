@@ -98,7 +98,7 @@ def _words_gathered(argv: list[str], field: str) -> list[str]:
             flags.append(word)
             if "=" not in word and word not in ("-h", "--help"):
                 flags += [value for value in [next(rest, None)] if value is not None]
-    return [*flags, f"--{field}={json.dumps(words)}"] if words else flags
+    return [*flags, f"--{field}={json.dumps(words, ensure_ascii=False)}"] if words else flags
 
 
 def _family(files: list[str], argv: list[str], default: str, models: dict[str, type]) -> str:

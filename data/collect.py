@@ -17,6 +17,7 @@ from data.filenames import free_name
 from data.health import UNUSABLE, USABLE
 from data.layouts import VIDEO_ENDINGS
 from data.manifest import Entry, Manifest
+from data.pool import Failure, WorkerPool
 from data.probe import ProbeTask, probe
 from data.sites import About, Pytube, TooLong, Wish, YtDlp
 from utils.errors import UserError
@@ -206,7 +207,10 @@ class Collector:
 
     def _settle(self, entry: Entry, key: str, path: Path, ending: str, about: About) -> None:
         """Check what came, and put it in place: noted first as on its way, so that a crash leaves no file that nobody knows."""
-        health = probe(ProbeTask(str(path), "video", path.name, size=path.stat().st_size, quick=True))
+        with WorkerPool(1) as pool:
+            health, = pool.map(probe, [ProbeTask(str(path), "video", path.name, size=path.stat().st_size, quick=True)])
+        if isinstance(health, Failure):
+            raise NotObtained(f"what came is no video that can be read: {health.reason}")
         if health.status in UNUSABLE:
             raise NotObtained(f"what came is no video that can be read: {health.faults[0]}")
         duration = health.frames / health.fps if health.fps else about.duration

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data.fetch import Limits, NotObtained, disk_full
+from data.layouts import VIDEO_ENDINGS
 from utils.errors import UserError
 
 _NESTED = 6  # addresses that lead to addresses
@@ -82,15 +83,17 @@ class YtDlp:
         raise NotObtained("leads from page to page without end")
 
     def _wishes(self, playlist: dict, url: str) -> Iterator[Wish]:
-        entries, number = iter(playlist.get("entries") or []), 0
+        entries, number, end = iter(playlist.get("entries") or []), 0, object()
         while True:
             with self._guarded():
-                entry = next(entries, None)
-            if entry is None:
+                entry = next(entries, end)
+            if entry is end:
                 return
             number += 1
-            linked = entry.get("_type") in ("url", "url_transparent")
-            yield Wish(entry["url"] if linked else f"{url}#{entry.get('id') or number}", url, entry)
+            if not entry:  # what has been deleted
+                continue
+            linked = entry.get("_type") in ("url", "url_transparent") and entry.get("url")
+            yield Wish(linked or f"{url}#{entry.get('id') or number}", url, entry)
 
     def download(self, video: dict, part: Path, max_bytes: int, max_duration: float,
                  on_bytes: Callable[[int, int | None], None]) -> tuple[Path, About]:
@@ -103,7 +106,7 @@ class YtDlp:
         self._ydl.params["outtmpl"]["default"] = str(part.with_suffix("")).replace("%", "%%") + version
         self._refusal, self._on_bytes, self._max_bytes, self._max_duration = None, on_bytes, max_bytes, max_duration
         with self._guarded(part.parent):
-            info = self._ydl.process_ie_result(dict(video), download=True) or {}
+            info = self._ydl.process_ie_result(_with_known_ending(video), download=True) or {}
         about = About(info.get("id"), info.get("title"), info.get("uploader"), info.get("license"),
                       info.get("extractor_key") or info.get("extractor"), info.get("duration"))
         if self._refusal is not None:
@@ -134,6 +137,15 @@ class YtDlp:
     def _guarded(self, folder: Path | None = None) -> "_Guard":
         self._log.last = ""
         return _Guard(folder)
+
+
+def _with_known_ending(video: dict) -> dict:
+    """A copy in which a file that its server calls .php, or nothing, is .mp4: decoders go by what a file holds, but videos are looked for
+    by their endings."""
+    if not video.get("direct"):
+        return dict(video)
+    named = lambda item: {**item, "ext": "mp4"} if "ext" in item and f".{item['ext']}" not in VIDEO_ENDINGS else dict(item)
+    return {**named(video), **({"formats": [named(item) for item in video["formats"]]} if video.get("formats") else {})}
 
 
 class TooLong(NotObtained):

@@ -92,7 +92,8 @@ def test_a_flag_silences_the_rivals_of_a_file(write):
 
 @pytest.mark.parametrize("argv, urls, out", [
     (["a", "b"], ["a", "b"], "x"), (["--out", "y", "a"], ["a"], "y"), (["a", "--loud", "--out=y", "b"], ["a", "b"], "y"),
-    (["a", "--loud", "false", "b", "--", "--c"], ["a", "b", "--c"], "x"), ([], [], "x"), (['a "quoted", one'], ['a "quoted", one'], "x")])
+    (["a", "--loud", "false", "b", "--", "--c"], ["a", "b", "--c"], "x"), ([], [], "x"), (['a "quoted", one'], ['a "quoted", one'], "x"),
+    (["ytsearch5:cat \U0001f431 caf\u00e9\t"], ["ytsearch5:cat \U0001f431 caf\u00e9\t"], "x")])
 def test_words_without_a_flag_land_in_their_field(argv, urls, out):
     @dataclasses.dataclass
     class Config:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import re
 import signal
 import subprocess
@@ -113,6 +114,19 @@ def test_what_fails_is_named_and_does_not_stop_the_rest(site, film, get, tmp_pat
     assert bool(get.kept) == (name == "promises more")
     with pytest.raises(UserError, match=reason):
         get(bad, "--max_size", "100kB", "--retries", 2, "--backend", "direct")
+
+
+def ends_its_process(task, beat):
+    os._exit(1)
+
+
+def test_what_ends_the_decoder_does_not_end_the_download(site, film, get, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.collect.probe", ends_its_process)
+    with pytest.raises(UserError, match="no video that can be read: the decoder"):
+        get(site.put("/a.mp4", film))
+    assert not files(tmp_path)
+    monkeypatch.undo()
+    assert "1 of 1 obtained" in get(site.put("/a.mp4", film))[0]
 
 
 def test_what_is_promised_too_short_arrives_damaged(site, film, get):

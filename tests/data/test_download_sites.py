@@ -6,6 +6,7 @@ import types
 import pytest
 
 from data.fetch import Limits
+from data.layouts import find_sources
 from data.sites import Pytube, YtDlp
 
 from tests.data.downloads import HASTE, files, film, get, on_a_small_disk, site  # noqa: F401
@@ -77,6 +78,16 @@ class TestYtDlp:
                         type="application/rss+xml")
         said, entries = get(feed)
         assert "2 of 2 obtained" in said and files(tmp_path) == {"Part 1.mp4.mp4": film, "Part 2_x=1.mp4": film}
+
+    @pytest.mark.parametrize("address, type", [("/walk", "application/octet-stream"), ("/walk.php", "application/octet-stream"),
+                                               ("/walk.php", "video/mp4")])
+    def test_whatever_a_server_calls_it_training_finds_it(self, site, film, get, tmp_path, address, type):
+        get(site.put(address, film, type=type))
+        assert files(tmp_path) == {"walk.mp4": film} and len(find_sources(tmp_path / "videos").sources) == 1
+
+    def test_what_a_list_has_lost_does_not_end_it(self):
+        found = YtDlp(480, Limits(10**9), None)._wishes({"entries": [None, {"id": "a"}, {}, {"_type": "url", "url": "http://host/b"}]}, "u")
+        assert [wish.url for wish in found] == ["u#a", "http://host/b"]
 
     def test_a_stream_in_pieces(self, site, get, tmp_path):
         pieces = [write_film(tmp_path / f"{name}.ts", moving(25, seed=name), options={"crf": "20", "g": "25"}).read_bytes()
