@@ -18,7 +18,7 @@ import torch
 from configs.cli import parse
 from configs.generate import GenerateConfig
 from metrics.film import FilmScore
-from training.films import check_source, load_image, panels, predictions
+from training.films import PANELS, check_source, load_image, panels, predictions
 from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import Sampler, load_sampler
 from utils import images
@@ -54,8 +54,10 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     fps = sampler.fps if config.fps is None else config.fps
     check_source(sampler, config.image, config.streams)
     targets = config.targets()
+    cells = (1, 1) if config.image is not None else config.rows_columns()
+    size = cells[0] * sampler.config.height, cells[1] * sampler.config.width * (len(PANELS) if config.streams else 1)
     for target in targets:
-        check_target(target, fps, config.crf)
+        check_target(target, fps, config.crf, size)
         if config.image is not None:
             check_new(target, config.image)
     written = []

@@ -145,6 +145,7 @@ GENERATE = {
     "output below a file": (["--output", "{root}/file/film.mp4"], "file"),
     "output not writable": (["--output", "/sys/film.mp4"], "/sys"),
     "output is a folder": (["--output", "{root}/videos"], "videos"),
+    "frames too large for H.264": (["--grid", "900x1"], "H.264 holds at most"),
     "frames into a full folder": (["--output", "{root}/foreign.png"], "holds other things"),
 }
 EVALUATE = {

@@ -7,8 +7,6 @@ frames give the same bytes, and a film appears under its name only when it is wh
 
 import contextlib
 import math
-import os
-import shutil
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -18,15 +16,14 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from utils.errors import UserError
-from utils.files import atomic_file, fsync_path, temporary_beside
-from utils.images import encode_png
+from utils.files import atomic_file
+from utils.frame_folder import FrameFolder
 
 ENDINGS = (".mp4", ".avi", ".gif", ".png")
 MIN_FPS, MAX_FPS = 0.001, 1000
 # A GIF counts time in hundredths of a second, and browsers slow anything shorter than two of them down to ten.
 MAX_GIF_FPS = 50
-_MOST_H264 = 16384
-_MOST_GIF = 65535
+_MOST_PIXELS = {"H.264": 16384, "a GIF": 65535}
 # The same frames must give the same bytes. x264's output depends on its number of threads, so that must not follow the
 # machine's number of cores; and its macroblock-tree rate control, with B-frames, varies from run to run (core 165).
 _X264 = {"preset": "medium", "threads": "4", "x264-params": "mbtree=0"}
@@ -52,8 +49,9 @@ def exact_rate(fps: float | Fraction) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def check_target(path: str | Path, fps: float | Fraction, crf: int = 18) -> Fraction:
-    """Raise UserError if no film can be written so; returns the exact rate. Cheap: call it before expensive work."""
+def check_target(path: str | Path, fps: float | Fraction, crf: int = 18, size: tuple[int, int] | None = None) -> Fraction:
+    """Raise UserError if no film can be written so, with frames of ``size`` (H, W) where that is known; returns the exact rate. Cheap:
+    call it before expensive work."""
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"cannot write {path}: its ending must be one of {', '.join(ENDINGS)}")
@@ -65,10 +63,18 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18) -> Frac
     if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= 51:
         raise UserError(f"crf is {crf}: give a whole number from 0 (huge, nothing lost but half of the colours' resolution) to 51 (worst); "
                         "18 is good")
+    if size and path.suffix.lower() != ".png":
+        _check_size(*size, "a GIF" if path.suffix.lower() == ".gif" else "H.264")
     rate = exact_rate(fps)
     if path.suffix.lower() == ".gif" and rate > MAX_GIF_FPS:
         raise UserError(f"fps is {fps}: a GIF shows at most {MAX_GIF_FPS} frames per second; write an .mp4")
     return rate
+
+
+def _check_size(height: int, width: int, format: str) -> None:
+    if max(width, height) > _MOST_PIXELS[format]:
+        raise UserError(f"{width}x{height}: {format} holds at most {_MOST_PIXELS[format]} pixels a side; "
+                        "make fewer or smaller cells, or write a .png")
 
 
 class VideoWriter:
@@ -95,7 +101,7 @@ class VideoWriter:
         self._stack = contextlib.ExitStack()
         with self._errors_named():
             if self.path.suffix.lower() == ".png":
-                self._sink = _Pictures(self.path)
+                self._sink = FrameFolder(self.path)
             else:
                 sink = _Gif if self.path.suffix.lower() == ".gif" else _H264
                 temporary = self._stack.enter_context(atomic_file(self.path))
@@ -192,9 +198,7 @@ class _H264:
         self._container.mux(self._stream.encode(picture))
 
     def _configure(self, width: int, height: int) -> None:
-        if max(width, height) > _MOST_H264:
-            raise UserError(f"{width}x{height}: H.264 holds at most {_MOST_H264} pixels a side; "
-                            "make fewer or smaller cells, or write a .png")
+        _check_size(height, width, "H.264")
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", self._time_base
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
@@ -223,9 +227,7 @@ class _Gif:
         self._drain()
 
     def _configure(self, width: int, height: int) -> None:
-        if max(width, height) > _MOST_GIF:
-            raise UserError(f"{width}x{height}: a GIF holds at most {_MOST_GIF} pixels a side; "
-                            "make fewer or smaller cells, or write a .png")
+        _check_size(height, width, "a GIF")
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "pal8"
         self._stream.codec_context.time_base = self._time_base
         graph = av.filter.Graph()
@@ -259,47 +261,3 @@ class _Gif:
     def discard(self) -> None:
         self._container.close()
 
-
-_HOLDS_OTHERS = "cannot write frames to {}: it is a link or holds other things; choose another path"
-
-
-class _Pictures:
-    def __init__(self, path: Path):
-        self._path, self._folder = path, path.with_suffix("")
-        self._temporary = temporary_beside(self._folder)
-        self._temporary.mkdir()
-        self._count = 0
-
-    def write(self, frame: np.ndarray, index: int) -> None:
-        if index == 1 and not _is_replaceable(self._folder):
-            raise UserError(_HOLDS_OTHERS.format(self._folder))
-        (self._temporary / f"{index:06d}.png").write_bytes(encode_png(frame))
-        self._count += 1
-
-    def close(self) -> Path:
-        if self._count == 1:
-            only = self._temporary / "000000.png"
-            fsync_path(only)
-            os.replace(only, self._path)
-            self._temporary.rmdir()
-            return self._path
-        for file in self._temporary.iterdir():
-            fsync_path(file)
-        if not _is_replaceable(self._folder):  # looked at hours ago, when the second frame came
-            raise UserError(_HOLDS_OTHERS.format(self._folder))
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
-        os.rename(self._temporary, self._folder)
-        fsync_path(self._folder.parent)
-        return self._folder
-
-    def discard(self) -> None:
-        shutil.rmtree(self._temporary, ignore_errors=True)
-
-
-def _is_replaceable(folder: Path) -> bool:
-    """Nothing there, or a folder that holds nothing but frames as they are numbered here: from 0, where FFmpeg begins with 1."""
-    if folder.is_symlink() or not folder.is_dir():
-        return not folder.is_symlink() and not folder.exists()
-    names = {file.name for file in folder.iterdir()}
-    return names == {f"{index:06d}.png" for index in range(len(names))}

@@ -4,6 +4,7 @@ import pytest
 
 from tests.data.films import moving
 from utils.errors import UserError
+from utils.images import encode_png
 from utils.video import VideoWriter, write_video
 
 
@@ -16,13 +17,21 @@ def test_png_spares_a_folder_of_other_things(tmp_path):
 
 
 def test_png_spares_frames_that_another_program_numbered(tmp_path):
-    """ffmpeg's %06d begins with 1."""
-    (tmp_path / "mine").mkdir()
-    for number in (1, 2):
-        (tmp_path / "mine" / f"{number:06d}.png").write_text("mine")
+    """ffmpeg's %06d begins with 1, KITTI's with 0."""
+    write_video(tmp_path / "mine.png", moving(3), 24)
+    (tmp_path / "mine" / "000001.png").write_bytes(encode_png(moving(1)[0]))  # as anybody's program writes it
     with pytest.raises(UserError, match="mine"):
         write_video(tmp_path / "mine.png", moving(2), 24)
-    assert len(list((tmp_path / "mine").iterdir())) == 2
+    assert len(list((tmp_path / "mine").iterdir())) == 3
+    (tmp_path / "mine" / "000001.png").unlink()
+    with pytest.raises(UserError, match="mine"):
+        write_video(tmp_path / "mine.png", moving(2), 24)
+
+
+def test_png_replaces_its_own_frames_and_leaves_nothing_beside(tmp_path):
+    for count in (3, 2):
+        write_video(tmp_path / "mine.png", moving(count), 24)
+        assert [file.name for file in tmp_path.iterdir()] == ["mine"] and len(list((tmp_path / "mine").iterdir())) == count
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
