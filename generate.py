@@ -19,7 +19,7 @@ from configs.cli import parse
 from configs.generate import GenerateConfig
 from metrics.film import FilmScore
 from training.films import PANELS, check_source, load_image, panels, predictions
-from training.interpolate_film import Film, Kept, Remaker, from_keyframes, slowed
+from training.interpolate_film import NETWORKS, Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import Sampler, load_sampler
 from utils import images
 from utils.errors import UserError, script
@@ -74,7 +74,7 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path:
     """``config.input`` with more frames, or from its keyframes; the latter's numbers are written beside it, as .json, and
     printed."""
-    film, remaker = Film(config.input), Remaker(sampler, config.batch_size)
+    film, remaker = Film(config.input), Remaker(sampler, config.batch_size, NETWORKS[1:] if config.factor else NETWORKS)
     fps = config.fps or film.fps * (config.factor or 1)
     kept, score = Kept(), FilmScore()
     if config.fps is None and fps > MAX_FPS:

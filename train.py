@@ -38,10 +38,11 @@ def check_evaluation(config: TrainConfig) -> None:
 
     decides, chosen = config.metric_names()[0], choose(config.metrics)
     with torch.device("meta"):
-        answers = getattr(build_task(config, DataInfo(), torch.device("meta")), "takes_image", False)
-    if pairs := [name for name, metric in chosen.items() if metric.kind == "pairs" and not answers]:
-        raise UserError(f"--metrics {config.metrics}: {', '.join(pairs)} would compare each frame with its reference, and clips of "
-                        f"{config.family} have none; leave it out")
+        task = build_task(config, DataInfo(), torch.device("meta"))
+    if pairs := [name for name, metric in chosen.items() if metric.kind == "pairs" and not getattr(task, "takes_image", False)]:
+        why = "as generate.py --keyframe_interval does for a film" if task.wants_video else f"and clips of {config.family} have none"
+        raise UserError(f"--metrics {config.metrics}: {', '.join(pairs)} would compare each frame with its reference, {why}; "
+                        "leave it out")
     # How long the clips must be that a network looks at is known once it is loaded.
     check_clips({name: metric for name, metric in chosen.items() if not metric.needs}, {}, config.data_kwargs(), "this run")
     try:

@@ -51,7 +51,7 @@ def main() -> None:
                  "model.ae_downsampling": downsampling, "model.ae_channels": channels}
         train(parse(TrainConfig, [*RECIPE, *(f"--{name}={value}" for name, value in given.items())], models=MODELS))
         sampler = load_sampler(run, args.device, "fp32")
-        remaker = Remaker(sampler)
+        remaker = Remaker(sampler, needed=("autoencoder",))
         rows = {name: score([remaker.keep(frame)[0] for frame in shown], shown)
                 for name, shown in ((name, film[2 * len(film) // 3::EVERY]) for name, film in films.items())}
         mean = {kind: float(np.mean([row[kind] for row in rows.values()])) for kind in ("psnr", "ssim")}

@@ -10,7 +10,7 @@ from utils.errors import UserError, need
 FREE_TO_CHANGE = {"steps", "epochs", "out", "restart", "dry_run", "data", "workers", "storage", "cache_dir", "scan", "max_broken",
                   "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "tensorboard", "on_alarm",
                   "max_rollbacks", "alarm_patience", "alarm_after", "eval_every", "metrics", "eval_samples", "best", "eval_threads",
-                  "eval_flags"}
+                  "eval_flags", "model.vgg_weights"}
 
 
 @dataclass

@@ -20,6 +20,7 @@ VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg
                  ".m2ts", ".ogv", ".gif", ".vob", ".mjpeg", ".mjpg", ".y4m", ".asf", ".divx"}
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 STACK_ENDINGS = {".jpg", ".jpeg"}
+_MANY_CLASSES = 20  # of a few, one video each may be all that somebody has
 STACK_MIN_FRAMES = 4  # below this a tall photograph could be taken for a stack of frames
 ACCEPTED = ("a video, a folder of videos (class subfolders allowed), UCF-101 with its split lists, folders of frame images, "
             "stacked-frame JPEGs, or 'synthetic'")
@@ -144,6 +145,8 @@ def _from_folder(root: Path) -> Layout:
     beside = [part[0] if part else "pictures" for part in parts if len(part) < 2]
     notes = [f"no video has a class, as {len(beside)} of {len(parts)} have no class folder above them (the first: {beside[0]})"
              ] if beside and len(beside) < len(parts) else []
+    if _MANY_CLASSES < len(classes) == len(parts):
+        notes.append(f"each of the {len(classes)} class folders has one video; if they are no classes, put the videos into one folder")
     return Layout(root, sources, classes, notes + _not_read(unread))
 
 

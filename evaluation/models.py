@@ -27,9 +27,10 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     """``pairs``: metrics that compare predictions with how real clips went on; ``sets``: those of crowds."""
     sampler = load_sampler(config.checkpoint, config.device, config.precision)
     if pairs and not sampler.takes_image:
-        raise UserError(f"--metrics {','.join(pairs)}: compares each frame with its reference, and frames made from noise "
-                        f"have none, so the number would mean nothing; take swd for a model, --real and --fake for "
-                        f"reconstructions")
+        why = ("what this model makes of a film is measured by generate.py --keyframe_interval" if sampler.wants_video else
+               "frames made from noise have none, so the number would mean nothing; take swd for a model, --real and --fake for "
+               "reconstructions")
+        raise UserError(f"--metrics {','.join(pairs)}: compares each frame with its reference, and {why}")
     trained = sampler.config
     source = config.data or trained.data
     # Where frames are kept and who extracts them is this machine's own, though they may lie where training had them.
@@ -80,6 +81,9 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     if pairs:
         predict = lambda clips: answer(clips, sampler.latents(len(clips), config.seed))[:, :shown]
         parts.append(_measure_predictions(config, pairs, real, name, predict, found, precision))
+        if trained.random_frame:
+            parts[-1].notes.append(f"{', '.join(pairs)}: frames are compared as if the image stood first, and this model, trained with "
+                                   "--random_frame, may place it at any moment of its film")
         if config.data is None and settings["split"] == trained.split:
             parts[-1].notes.append("predicted: videos that the model was trained on; --data names others")
     if sets:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import evaluate
 from data.probe import ProbeTask, probe
 from generate import GenerateConfig, generate_video
 from tests.data.films import moving, write_film
-from tests.test_remake import run  # noqa: F401  a fixture
+from tests.test_remake import SMALL, run  # noqa: F401  run is a fixture
 from training.interpolate_film import Film
 from utils.errors import UserError
 from utils.images import save_png
@@ -57,3 +58,26 @@ def test_a_last_picture_that_is_held_is_no_damage_and_stays(tmp_path):
     shown = list(film.frames())
     assert not film.troubles and len(shown) == film.length == round(3.9 * film.fps)
     assert all(np.array_equal(frame, shown[-1]) for frame in shown[-18:])
+
+
+@pytest.mark.parametrize("networks, learns, asked, refused", [
+    ("published", "autoencoder", {"factor": 2}, True), ("published", "interpolator", {"factor": 2}, False),
+    ("pyramid", "autoencoder", {"factor": 2}, False), ("pyramid", "interpolator", {"keyframe_interval": 2}, False)])
+def test_a_network_that_has_learnt_nothing_is_told(runner, tmp_path, capsys, networks, learns, asked, refused):
+    width = [] if networks == "pyramid" else ["--model.networks", networks]
+    runner.train("--out", tmp_path / "run", "--model.learns", learns, *width, settings=SMALL)
+    film = write_film(tmp_path / "film.mp4", moving(5))
+    if refused:
+        with pytest.raises(UserError, match="its interpolator is as it began, which is noise"):
+            generate_video(output_file=tmp_path / "new.mp4", model_path=tmp_path / "run", input=film, device="cpu", **asked)
+        assert not (tmp_path / "new.mp4").exists()
+        return
+    generate_video(output_file=tmp_path / "new.mp4", model_path=tmp_path / "run", input=film, device="cpu", **asked)
+    missing = {"autoencoder": "interpolator", "interpolator": "autoencoder"}[learns]
+    told = f"its {missing} is as it began" in capsys.readouterr().err
+    assert told == (networks == "pyramid")
+
+
+def test_frames_of_a_remade_film_are_compared_elsewhere(run, tmp_path):
+    with pytest.raises(UserError, match="generate.py --keyframe_interval"):
+        evaluate.main(["--checkpoint", str(run), "--metrics", "psnr", "--output", str(tmp_path / "report")])

@@ -76,10 +76,11 @@ class GANTask:
         self._shared: dict[int, Tensor] = {}
         self.compiled_slopes = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty and config.penalised else None
 
-    def get_ready(self) -> None:
+    def get_ready(self) -> dict[str, str]:
         """Tells of settings that mean little."""
         for remark in remarks(self.config, self.nets["discriminator"]):
             distributed.warn(remark)
+        return {}
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"d": how well real and generated clips are told apart, plus penalties. "g": how well the discriminator is fooled."""

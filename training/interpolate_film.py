@@ -24,6 +24,7 @@ from utils.errors import UserError
 from utils.files import is_there
 from utils.progress import note
 
+NETWORKS = ("autoencoder", "interpolator")
 _NOTICED = 2.0  # frames by which one may be shown too early or too late
 _PIXELS = 2**21  # made at a time, about one frame of 1920x1080: the networks take some hundred numbers for each
 
@@ -82,12 +83,25 @@ class Remaker:
     """The two networks of a checkpoint of the keyframes family, on uint8 frames. At most ``batch_size`` frames are made at a
     time, fewer of large ones."""
 
-    def __init__(self, sampler: Sampler, batch_size: int = 16):
-        if set(sampler.nets) != {"autoencoder", "interpolator"}:
+    def __init__(self, sampler: Sampler, batch_size: int = 16, needed: tuple[str, ...] = NETWORKS):
+        """``needed``: which of the two are asked for anything."""
+        if set(sampler.nets) != set(NETWORKS):
             raise UserError(f"--input: {sampler.path} is a model of the family {sampler.family}; "
                             "only keyframes makes films from films")
-        self.autoencoder, self.interpolator = (sampler.nets[name].eval() for name in ("autoencoder", "interpolator"))
+        self._check_learnt(sampler, needed)
+        self.autoencoder, self.interpolator = (sampler.nets[name].eval() for name in NETWORKS)
         self._sampler, self._batch_size = sampler, batch_size
+
+    @staticmethod
+    def _check_learnt(sampler: Sampler, needed: tuple[str, ...]) -> None:
+        """One line where a network that is needed is as it began: of ours that makes a plausible film, of the published ones noise."""
+        learns = sampler.config.model.learns
+        missing = [] if learns == "both" else [name for name in needed if name != learns]
+        if missing:
+            told = f"{sampler.path}: trained with --model.learns {learns}; its {missing[0]} is as it began"
+            if sampler.config.model.networks == "published":
+                raise UserError(f"--checkpoint {told}, which is noise; train with --model.learns both")
+            note(f"{told}, and the film no better than that makes it")
 
     @torch.no_grad()
     def between(self, first: np.ndarray, second: np.ndarray, count: int, restore: bool = False) -> Iterator[np.ndarray]:

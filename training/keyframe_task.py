@@ -47,7 +47,7 @@ class KeyframeTask:
         self.phases = [Phase(name, self.nets[net], make_optimizer(config, self.nets[net], config.lr))
                        for name, net in (("ae", "autoencoder"), ("flow", "interpolator")) if model.learns in ("both", net)]
 
-    def get_ready(self) -> None:
+    def get_ready(self) -> dict[str, str]:
         """UserError for settings that nothing here could apply; reads the files that the losses of its phases need. Neither is any
         concern of a checkpoint that is there."""
         defaults = {item.name: item.default for item in fields(self.config)}
@@ -55,10 +55,11 @@ class KeyframeTask:
         if vain:
             raise UserError(f"{', '.join(vain)}: {self.config.family} trains against no discriminator and has nothing that "
                             f"{'it' if len(vain) == 1 else 'they'} could apply to; leave {'it' if len(vain) == 1 else 'them'} out")
-        crop = self.config.model.crop
+        crop, files = self.config.model.crop, {}
         for phase in self.phases:
             self._loss[phase.name].check(crop or self.config.height, crop or self.config.width)
-            self._loss[phase.name].load()
+            files |= self._loss[phase.name].load()
+        return files
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
         """"ae": keyframes against themselves. "flow": a frame between against the real one. With every term of the loss, and the

@@ -32,11 +32,12 @@ def train(config: TrainConfig) -> int:
     (a scheduler may requeue it), 3 when an alarm stopped it."""
     device = hardware.pick_device(config.device, distributed.local_rank())
     distributed.start(device)
-    folder = RunFolder(config) if distributed.is_main() else None
+    with distributed.main_first():
+        folder = RunFolder(config) if distributed.is_main() else None
     setup = prepare(config)
-    if folder:
-        folder.claim(config)
-    distributed.barrier()
+    with distributed.main_first():
+        if folder:
+            folder.claim(config)
     status = Loop(config, setup, folder).run()
     distributed.wait_for_main()  # which may still write a checkpoint
     distributed.stop()  # not after an error: it would wait for the others, and they for this process
@@ -287,7 +288,7 @@ class Loop:
         state = {"step": self.step, "config": self.config.to_go_on(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
                  "alarms": self.alarms, "watch": self.watch.as_dict(),
                  "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps, "frame_skip": self.setup.info.frame_skip},
-                 "videos": self.setup.dataset.fingerprint, "arithmetic": self._arithmetic()}
+                 "videos": self.setup.dataset.fingerprint, "arithmetic": self._arithmetic(), "files": self.setup.files}
         saved = checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
                                 self.config.checkpoint_every, self.evaluations.held)
         self.evaluations.add(saved)
@@ -311,6 +312,8 @@ class Loop:
             raise UserError(f"--data {self.config.data}: not the videos that the run in --out {self.config.out} was trained on, "
                             "or damaged ones looked through in another way (--scan); "
                             "use another --out, the same videos, or --restart to move that run aside")
+        if other := [flag for flag, content in state.get("files", {}).items() if self.setup.files.get(flag, content) != content]:
+            raise UserError(f"{other[0]}: not the file of the run in --out {self.config.out}; take that, or another --out")
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))

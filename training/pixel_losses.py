@@ -103,11 +103,14 @@ class PixelLoss:
             raise UserError(f"{self._given}: perceptual needs at least {SMALLEST}x{SMALLEST} pixels, these are {height}x{width}; "
                             "take larger frames or crops, or another loss")
 
-    def load(self) -> None:
-        """Read what the losses need from files. UserError if one cannot be used."""
+    def load(self) -> dict[str, str]:
+        """Read what the losses need from files, whose contents it tells by the flags that name them. UserError if one cannot be used."""
+        found = {}
         for _, function in self.terms.values():
             if isinstance(function, Perceptual):
                 function.load()
+                found["--model.vgg_weights"] = function.content()
+        return found
 
     def __call__(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) in [-1, 1] each -> every term by name, and their weighted sum "loss"; float32 also under autocast."""

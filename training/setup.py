@@ -35,6 +35,8 @@ class Setup:
     task: Task
     steps: int
     """Training steps in all."""
+    files: dict[str, str]
+    """SHA-256 of the files that training reads beside the videos, by the flags that name them."""
 
 
 def prepare(config: TrainConfig) -> Setup:
@@ -56,8 +58,7 @@ def prepare(config: TrainConfig) -> Setup:
         task = build_task(config, DataInfo(), torch.device("meta"))
     for remark in of_optimizer(config):
         distributed.warn(remark)
-    if hasattr(task, "get_ready"):
-        task.get_ready()
+    files = task.get_ready() if hasattr(task, "get_ready") else {}
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, dataset.frame_skip, partial(mean_frame, dataset), partial(clip_distance, dataset),
                     partial(principal_components, dataset))
@@ -65,7 +66,8 @@ def prepare(config: TrainConfig) -> Setup:
     clips = len(dataset.consecutive_clips() if config.ordered else dataset)
     steps = count_steps(config, clips)
     _warn_if_cut_short(config, steps, clips)
-    return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info, build_task(config, info, device), steps)
+    return Setup(config, device, hardware.pick_dtype(config.precision, device), dataset, info, build_task(config, info, device), steps,
+                 files)
 
 
 def read_videos(config: TrainConfig, device: torch.device) -> VideoDataset:

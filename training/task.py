@@ -111,7 +111,8 @@ class DataInfo:
 
 class Task(Protocol):
     """All that the loop asks of a family. One that has a ``get_ready()`` is asked, before the videos are read to train on, to raise
-    UserError for what training could not use or would miss; samples are made without it."""
+    UserError for what training could not use or would miss, and for the SHA-256 of each file that it reads, by the flag that names it;
+    samples are made without it."""
 
     nets: dict[str, nn.Module]
     """What a checkpoint holds."""

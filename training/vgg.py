@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from utils.errors import UserError
+from utils.files import sha256_of
 
 _WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256)
 SMALLEST = 4  # pixels a side, for two halvings
@@ -49,6 +50,10 @@ class Perceptual:
         """Read the weights, unless that is done."""
         if self._net is None:
             self._net = _loaded(self._weights).to(self._device).eval().requires_grad_(False)
+
+    def content(self) -> str:
+        """The SHA-256 of the file, which may lie elsewhere when a run goes on."""
+        return sha256_of(Path(self._weights))
 
     def __call__(self, made: Tensor, real: Tensor) -> Tensor:
         self.load()

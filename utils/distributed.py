@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from utils.errors import UserError
+from utils.errors import ToldElsewhere, UserError
 
 _flags = None  # the group that exchanges flags on CPUs: on GPUs asking would wait for all that they have to do
 
@@ -59,12 +59,19 @@ def barrier() -> None:
 
 @contextmanager
 def main_first():
-    """The first process goes through the body before all others, which then find done what only one has to do."""
+    """The first process goes through the body before all others, which then find done what only one has to do. If it fails there, the
+    others end with it; it has said why."""
     if not is_main():
-        barrier()
-    yield
-    if is_main():
-        barrier()
+        if any_of(False):
+            raise ToldElsewhere
+        yield
+        return
+    try:
+        yield
+    except Exception:
+        any_of(True)
+        raise
+    any_of(False)
 
 
 def warn(text: str) -> None:

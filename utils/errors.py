@@ -28,6 +28,10 @@ class UserError(Exception):
     """Something the user can mend. The message says what is wrong, in which file or flag, and what to do, in one line."""
 
 
+class ToldElsewhere(UserError):
+    """A mistake that another process has found, and tells."""
+
+
 def need(name: str, value, good: bool, what: str) -> None:
     """UserError unless the ``value`` of the flag ``--name`` is ``good``: it must be ``what``."""
     if not good:
@@ -41,6 +45,8 @@ def script(main) -> None:
     try:
         status = main()
         sys.stdout.flush()  # what nobody reads is found out here, not when the interpreter ends
+    except ToldElsewhere:
+        status = EXIT_USER_ERROR
     except UserError as error:
         status = _complain(str(error))
     except BrokenPipeError:

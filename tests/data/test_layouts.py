@@ -36,6 +36,16 @@ def test_class_subfolders_are_labels(tmp_path):
         ("jump/1.mp4", 0), ("run/2.mp4", 1), ("run/x/1.mp4", 1), ("walk/1.mp4", 2)]
 
 
+def test_folders_of_one_video_each_may_be_no_classes(tmp_path):
+    for number in range(20):
+        touch(tmp_path / str(number) / "1.mp4")
+    assert find_sources(tmp_path).notes == []
+    touch(tmp_path / "more" / "1.mp4")
+    assert "each of the 21 class folders has one video" in find_sources(tmp_path).notes[0]
+    touch(tmp_path / "more" / "2.mp4")
+    assert find_sources(tmp_path).notes == []
+
+
 def test_a_video_beside_the_folders_takes_the_classes_and_says_so(tmp_path):
     for name in ("run/1.mp4", "walk/1.mp4"):
         touch(tmp_path / name)

@@ -59,6 +59,15 @@ def test_what_answers_to_real_clips_is_no_copy_of_them(measured, monkeypatch):
     assert not any("nearest of" in note for note in written["notes"]) and "neighbours.png" not in written["pictures"]
 
 
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_where_the_image_stands_in_a_prediction_is_told(measured, monkeypatch, anywhere):
+    for name, value in {"wants_video": True, "takes_image": True, "sample": lambda self, latents, labels, video: video,
+                        "config": SimpleNamespace(**vars(Painter.config), random_frame=anywhere)}.items():
+        monkeypatch.setattr(Painter, name, value)
+    notes = measured("--metrics", "psnr", classes=("cat", "dog", "hen"))["notes"]
+    assert any("--random_frame" in note for note in notes) == anywhere
+
+
 def test_what_answers_to_real_clips_answers_to_others_than_it_is_compared_with(measured, monkeypatch):
     """As long as there are others: 63 of 108."""
     monkeypatch.setattr(Painter, "wants_video", True)

@@ -6,6 +6,8 @@ import os
 import random
 import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 
 from models.dcgan import DCGANConfig, build
 from models.shape import ClipShape
+from tests.conftest import ROOT
 from training import checkpoint
 from utils.errors import UserError
 
@@ -65,6 +68,24 @@ def test_the_step_after_loading_is_the_step_without(tmp_path, d_norm):
                 assert expected.keys() == found.keys() and all(torch.equal(expected[key], found[key]) for key in expected)
         for training in ((nets, optimizers), (again, again_optimizers)):
             advance(*training, seed)
+
+
+def test_saving_and_loading_hold_one_tensor_at_a_time(tmp_path):
+    """Of 320 MB in five layers, in a process of its own, beside the network itself."""
+    script = """
+import resource, sys, torch
+from pathlib import Path
+from torch import nn
+from training import checkpoint
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+nets = {"net": nn.Sequential(*[nn.Linear(4096, 4096, bias=False) for _ in range(5)])}
+before = peak()
+path = checkpoint.save(Path(sys.argv[1]), "step_000001", {"nets": checkpoint.net_tensors(nets)}, {}, keep=1, every=1)
+checkpoint.load_nets(nets, checkpoint.read_tensors(path, "nets"), path)
+print(peak() - before)
+"""
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(ended.stdout) < 64 * 2.5  # MiB
 
 
 def test_moments_lie_in_memory_as_their_parameters_do(tmp_path):

@@ -182,6 +182,14 @@ def test_a_batch_that_cannot_be_shared_is_one_line(runner, tmp_path):
     assert all(run.stderr.count("\n") == 1 and "--accumulate" in run.stderr for run in runs)
 
 
+@pytest.mark.parametrize("what", ["--data", "--out"])
+def test_a_mistake_that_the_first_process_finds_is_told_once(runner, tmp_path, what):
+    (tmp_path / "file.txt").write_text("mine")
+    first, second = train_two(runner, "--out", tmp_path / "run", *BASE, what, tmp_path / "file.txt", expect=2)
+    said = first.stderr.splitlines()[-1]
+    assert said.startswith("error: ") and "file.txt" in said and "Traceback" not in first.stderr and not second.stderr
+
+
 def test_nobody_goes_on_before_all_have_joined(tmp_path):
     """Whoever then leaves with an error would have the others fail while they join."""
     script = tmp_path / "join.py"

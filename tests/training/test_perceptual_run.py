@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 import evaluate
 from generate import generate_video
 from tests.data.films import moving, write_film
-from tests.training.runner import QUICK
+from tests.training.runner import QUICK, newest
 from training.vgg import vgg16
 
 SMALL = [*QUICK, "--family", "keyframes", "--frames", "3", "--height", "16", "--width", "16", "--batch_size", "4", "--steps", "2",
@@ -33,6 +33,18 @@ def test_a_checkpoint_is_enough_without_the_weights_of_its_losses(runner, tmp_pa
     assert made.exists()
     assert evaluate.main(["--checkpoint", str(tmp_path / "run"), "--metrics", "swd", "--num_samples", "8", "--device", "cpu",
                           "--output", str(tmp_path / "report")]) == 0
+
+
+def test_a_run_goes_on_when_its_weights_have_moved_but_not_with_others(runner, tmp_path):
+    weights = weights_in(tmp_path)
+    runner.train("--out", tmp_path / "run", "--model.vgg_weights", weights, settings=SMALL)
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    runner.train("--out", tmp_path / "run", "--model.vgg_weights", moved, "--steps", 3, settings=SMALL)
+    torch.manual_seed(1)
+    save_file({f"features.{name}": value for name, value in vgg16().state_dict().items()}, moved)
+    run = runner.train("--out", tmp_path / "run", "--model.vgg_weights", moved, "--steps", 4, settings=SMALL, expect=2)
+    assert run.stderr.startswith("error: --model.vgg_weights: not the file of the run") and run.stderr.count("\n") == 1
+    assert newest(tmp_path / "run").name == "step_000003"
 
 
 @pytest.mark.parametrize("spoil, said", [(Path.unlink, "there is no such file"),
