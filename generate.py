@@ -74,7 +74,8 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
 def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path:
     """``config.input`` with more frames, or from its keyframes; the latter's numbers are written beside it, as .json, and
     printed."""
-    film, remaker = Film(config.input), Remaker(sampler, config.batch_size, NETWORKS[1:] if config.factor else NETWORKS)
+    needed = ("interpolator",) if config.factor else ("autoencoder",) if config.keyframe_interval == 1 else NETWORKS
+    film, remaker = Film(config.input), Remaker(sampler, config.batch_size, needed)
     fps = config.fps or film.fps * (config.factor or 1)
     kept, score = Kept(), FilmScore()
     if config.fps is None and fps > MAX_FPS:

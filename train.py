@@ -40,7 +40,7 @@ def check_evaluation(config: TrainConfig) -> None:
     with torch.device("meta"):
         task = build_task(config, DataInfo(), torch.device("meta"))
     if pairs := [name for name, metric in chosen.items() if metric.kind == "pairs" and not getattr(task, "takes_image", False)]:
-        why = "as generate.py --keyframe_interval does for a film" if task.wants_video else f"and clips of {config.family} have none"
+        why = "which generate.py --keyframe_interval does" if task.wants_video else f"and clips of {config.family} have none"
         raise UserError(f"--metrics {config.metrics}: {', '.join(pairs)} would compare each frame with its reference, {why}; "
                         "leave it out")
     # How long the clips must be that a network looks at is known once it is loaded.

@@ -84,7 +84,7 @@ def make_judge(classes: int) -> nn.Module:
 
 def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, seed: int = 0, blur: float = 0.0, batch_size: int = 32) -> None:
     """AdamW with one cycle of the learning rate; clips are mirrored and their light varied, as no class depends on either, and every batch
-    is blurred by a Gaussian of its own, of up to ``blur`` pixels: samples are less crisp than videos, and a shape is what it is."""
+    is blurred by a Gaussian of its own, of up to ``blur`` pixels: samples are less crisp than videos, and judges are to go by shapes."""
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):

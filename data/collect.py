@@ -210,7 +210,7 @@ class Collector:
         with WorkerPool(1) as pool:
             health, = pool.map(probe, [ProbeTask(str(path), "video", path.name, size=path.stat().st_size, quick=True)])
         if isinstance(health, Failure):
-            raise NotObtained(f"what came is no video that can be read: {health.reason}")
+            raise NotObtained(f"what came is no video that can be read: {health.reason}", keep=True)
         if health.status in UNUSABLE:
             raise NotObtained(f"what came is no video that can be read: {health.faults[0]}")
         duration = health.frames / health.fps if health.fps else about.duration

@@ -17,7 +17,7 @@ from utils.errors import UserError
 from utils.files import is_there
 
 VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts",
-                 ".m2ts", ".ogv", ".gif", ".vob", ".mjpeg", ".mjpg", ".y4m", ".asf", ".divx"}
+                 ".m2ts", ".m2v", ".ogv", ".ogm", ".gif", ".vob", ".mjpeg", ".mjpg", ".y4m", ".asf", ".divx", ".f4v", ".qt"}
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 STACK_ENDINGS = {".jpg", ".jpeg"}
 _MANY_CLASSES = 20  # of a few, one video each may be all that somebody has
@@ -146,7 +146,7 @@ def _from_folder(root: Path) -> Layout:
     notes = [f"no video has a class, as {len(beside)} of {len(parts)} have no class folder above them (the first: {beside[0]})"
              ] if beside and len(beside) < len(parts) else []
     if _MANY_CLASSES < len(classes) == len(parts):
-        notes.append(f"each of the {len(classes)} class folders has one video; if they are no classes, put the videos into one folder")
+        notes.append(f"each of the {len(classes)} class folders has one video; if they are no classes, put all of them into one folder")
     return Layout(root, sources, classes, notes + _not_read(unread))
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data.fetch import Limits, NotObtained, disk_full
-from data.layouts import VIDEO_ENDINGS
+from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS
 from utils.errors import UserError
 
+_SOUND_ENDINGS = {".mp3", ".m4a", ".m4b", ".aac", ".oga", ".ogg", ".opus", ".wav", ".flac", ".wma", ".weba", ".mka", ".aiff", ".ac3"}
 _NESTED = 6  # addresses that lead to addresses
 PYTUBE_WARNING = ("pytube has not been maintained since May 2023, and YouTube has answered it with HTTP 400 or 403 since 2024: "
                   "expect failures; the default, --backend yt-dlp, is kept up to date")
@@ -90,10 +91,9 @@ class YtDlp:
             if entry is end:
                 return
             number += 1
-            if not entry:  # what has been deleted
-                continue
-            linked = entry.get("_type") in ("url", "url_transparent") and entry.get("url")
-            yield Wish(linked or f"{url}#{entry.get('id') or number}", url, entry)
+            linked = entry and entry.get("_type") in ("url", "url_transparent")
+            if entry and (not linked or entry.get("url")):  # else it has been deleted
+                yield Wish(entry["url"] if linked else f"{url}#{entry.get('id') or number}", url, entry)
 
     def download(self, video: dict, part: Path, max_bytes: int, max_duration: float,
                  on_bytes: Callable[[int, int | None], None]) -> tuple[Path, About]:
@@ -141,10 +141,11 @@ class YtDlp:
 
 def _with_known_ending(video: dict) -> dict:
     """A copy in which a file that its server calls .php, or nothing, is .mp4: decoders go by what a file holds, but videos are looked for
-    by their endings."""
-    if not video.get("direct"):
-        return dict(video)
-    named = lambda item: {**item, "ext": "mp4"} if "ext" in item and f".{item['ext']}" not in VIDEO_ENDINGS else dict(item)
+    by their endings. Sound and pictures keep theirs, so that they are not."""
+    def named(item: dict) -> dict:
+        ending = f".{item['ext']}".lower() if item.get("ext") else ".mp4"
+        known = ending in VIDEO_ENDINGS | IMAGE_ENDINGS | _SOUND_ENDINGS or item.get("vcodec") == "none"
+        return dict(item) if known else {**item, "ext": "mp4"}
     return {**named(video), **({"formats": [named(item) for item in video["formats"]]} if video.get("formats") else {})}
 
 

@@ -313,7 +313,7 @@ class Loop:
                             "or damaged ones looked through in another way (--scan); "
                             "use another --out, the same videos, or --restart to move that run aside")
         if other := [flag for flag, content in state.get("files", {}).items() if self.setup.files.get(flag, content) != content]:
-            raise UserError(f"{other[0]}: not the file of the run in --out {self.config.out}; take that, or another --out")
+            raise UserError(f"{other[0]}: not the file of the run in --out {self.config.out}; take that, another --out, or --restart")
         checkpoint.load_nets(self.task.nets, checkpoint.read_tensors(path, "nets"), path)
         checkpoint.load_nets(self.ema.nets, checkpoint.read_tensors(path, "ema"), path)
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -59,17 +59,22 @@ def barrier() -> None:
 
 @contextmanager
 def main_first():
-    """The first process goes through the body before all others, which then find done what only one has to do. If it fails there, the
-    others end with it; it has said why."""
+    """The first process goes through the body before all others, which then find done what only one has to do. If it fails there, or goes
+    away before, the others end with it and leave it to say why."""
     if not is_main():
-        if any_of(False):
-            raise ToldElsewhere
+        try:
+            failed = any_of(False)
+        except RuntimeError:  # the connection is lost
+            failed = True
+        if failed:
+            raise ToldElsewhere("the first process failed")
         yield
         return
     try:
         yield
     except Exception:
-        any_of(True)
+        with suppress(RuntimeError):
+            any_of(True)
         raise
     any_of(False)
 

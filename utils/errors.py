@@ -29,7 +29,7 @@ class UserError(Exception):
 
 
 class ToldElsewhere(UserError):
-    """A mistake that another process has found, and tells."""
+    """What ended another process, which tells of it."""
 
 
 def need(name: str, value, good: bool, what: str) -> None:

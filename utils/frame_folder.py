@@ -4,6 +4,7 @@ import os
 import shutil
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from utils.errors import UserError
 from utils.files import fsync_path, temporary_beside
 from utils.images import encode_png
 
-_HOLDS_OTHERS = "cannot write frames to {}: it is a link or holds other things; choose another path"
+_HOLDS_OTHERS = "cannot write frames to {}: it is a link or holds other things than frames written by this program; choose another path"
 _TEXT = b"tEXtSoftware\0VidGAN"
 _MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
 _HEADER = 33  # bytes of a PNG's signature and first chunk, after which the mark stands
@@ -45,13 +46,17 @@ class FrameFolder:
             fsync_path(file)
         if not _is_replaceable(self._folder):  # looked at hours ago, when the second frame came
             raise UserError(_HOLDS_OTHERS.format(self._folder))
-        aside = temporary_beside(self._folder) if self._folder.exists() else None
-        if aside:
+        aside = temporary_beside(self._folder)
+        if self._folder.exists():
             os.rename(self._folder, aside)
-        os.rename(self._temporary, self._folder)
+        try:
+            os.rename(self._temporary, self._folder)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.rename(aside, self._folder)
+            raise
         fsync_path(self._folder.parent)
-        if aside:
-            shutil.rmtree(aside)
+        shutil.rmtree(aside, ignore_errors=True)
         return self._folder
 
     def discard(self) -> None:
@@ -67,5 +72,7 @@ def _is_replaceable(folder: Path) -> bool:
 
 
 def _is_ours(png: Path) -> bool:
+    if not png.is_file():
+        return False
     with png.open("rb") as file:
         return file.read(_HEADER + len(_MARK))[_HEADER:] == _MARK

@@ -74,7 +74,7 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18, size: t
 def _check_size(height: int, width: int, format: str) -> None:
     if max(width, height) > _MOST_PIXELS[format]:
         raise UserError(f"{width}x{height}: {format} holds at most {_MOST_PIXELS[format]} pixels a side; "
-                        "make fewer or smaller cells, or write a .png")
+                        "take fewer or smaller frames side by side, or write a .png")
 
 
 class VideoWriter:

@@ -1,5 +1,6 @@
 """Downloading from pages: yt-dlp's generic extractor on a server of ours, and a stand-in for pytube."""
 
+import contextlib
 import sys
 import types
 
@@ -85,8 +86,21 @@ class TestYtDlp:
         get(site.put(address, film, type=type))
         assert files(tmp_path) == {"walk.mp4": film} and len(find_sources(tmp_path / "videos").sources) == 1
 
+    @pytest.mark.parametrize("source", ["get.php?id=3", "stream/3"])
+    def test_nor_what_a_page_calls_it(self, site, film, get, tmp_path, source):
+        site.put("/" + source.partition("?")[0], film)
+        get(site.put("/page", f'<html><title>Walk</title><video src="/{source}"></video></html>'.encode(), type="text/html"))
+        assert list(files(tmp_path).values()) == [film] and len(find_sources(tmp_path / "videos").sources) == 1
+
+    @pytest.mark.parametrize("address, type", [("/song.mp3", "audio/mpeg"), ("/song.mp3", "application/octet-stream")])
+    def test_sound_is_no_video(self, site, get, tmp_path, address, type):
+        with contextlib.suppress(UserError):
+            get(site.put(address, b"ID3" + bytes(2000), type=type))
+        assert not any(name.endswith(".mp4") for name in files(tmp_path))
+
     def test_what_a_list_has_lost_does_not_end_it(self):
-        found = YtDlp(480, Limits(10**9), None)._wishes({"entries": [None, {"id": "a"}, {}, {"_type": "url", "url": "http://host/b"}]}, "u")
+        entries = [None, {"id": "a"}, {}, {"_type": "url"}, {"_type": "url", "url": "http://host/b"}]
+        found = YtDlp(480, Limits(10**9), None)._wishes({"entries": entries}, "u")
         assert [wish.url for wish in found] == ["u#a", "http://host/b"]
 
     def test_a_stream_in_pieces(self, site, get, tmp_path):

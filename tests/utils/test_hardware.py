@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from utils import distributed, hardware
-from utils.errors import UserError
+from utils.errors import ToldElsewhere, UserError
 
 
 def test_more_processes_than_gpus_are_one_line(monkeypatch):
@@ -42,10 +42,26 @@ def test_float32_is_whole_on_cuda_where_it_is_asked_for():
 
 
 def test_the_first_process_is_through_before_the_others_begin(monkeypatch):
-    for rank, expected in ((0, ["body", "barrier"]), (1, ["barrier", "body"])):
+    for rank, expected in ((0, ["body", False]), (1, [False, "body"])):
         done = []
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(distributed, "barrier", lambda done=done: done.append("barrier"))
+        monkeypatch.setattr(distributed, "any_of", done.append)
         with distributed.main_first():
             done.append("body")
         assert done == expected
+
+
+@pytest.mark.parametrize("failed", [lambda flag: True, pytest.param(lambda flag: dist_error(), id="it is gone")])
+def test_the_others_end_with_the_first_process(monkeypatch, failed):
+    """Whether it tells them or has gone away."""
+    monkeypatch.setattr(distributed, "any_of", failed)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    with pytest.raises(ToldElsewhere), distributed.main_first():
+        raise AssertionError("the body is not for them")
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    with pytest.raises(UserError, match="no such file"), distributed.main_first():
+        raise UserError("no such file")
+
+
+def dist_error():
+    raise torch.distributed.DistNetworkError("Connection closed by peer")
