@@ -77,9 +77,14 @@ class GANTask:
         self.compiled_slopes = CompiledSlopes(self.nets["discriminator"]) if config.compile_penalty and config.penalised else None
 
     def get_ready(self) -> dict[str, str]:
-        """Tells of settings that mean little."""
+        """Tells of settings that mean little. UserError for a clip at a time where batch normalisation needs more."""
         for remark in remarks(self.config, self.nets["discriminator"]):
             distributed.warn(remark)
+        if self.config.batch_size == self.config.accumulate and distributed.world_size() == 1:
+            size = (3, self.config.height, self.config.width) if self.takes_image else (self.latent_dim,)
+            with torch.no_grad():
+                self._grow(self.nets)
+                self.nets["discriminator"](self.nets["generator"](torch.zeros(1, *size, device=next(self.nets["generator"].parameters()).device)))
         return {}
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:

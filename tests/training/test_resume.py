@@ -217,7 +217,9 @@ def test_a_mistake_beside_restart_leaves_the_old_run_in_place(runner, straight, 
     out = tmp_path / "run"
     shutil.copytree(straight("--steps", 17), out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    for mistake in (["--data", tmp_path / "missing"], ["--height", "33"]):
+    alone = ["--family", "mlp_gan", "--model.widths", "[8,8]", "--model.g_norm", "batch", "--model.d_minibatch_std", "false",
+             "--batch_size", 1]
+    for mistake in (["--data", tmp_path / "missing"], ["--height", "33"], alone):
         refused = runner.train("--out", out, "--steps", 9, "--restart", *mistake, expect=2)
         assert refused.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
