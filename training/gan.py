@@ -84,7 +84,8 @@ class GANTask:
             size = (3, self.config.height, self.config.width) if self.takes_image else (self.latent_dim,)
             with torch.no_grad():
                 self._grow(self.nets)
-                self.nets["discriminator"](self.nets["generator"](torch.zeros(1, *size, device=next(self.nets["generator"].parameters()).device)))
+                source = torch.zeros(1, *size, device=next(self.nets["generator"].parameters()).device)
+                self.nets["discriminator"](self.nets["generator"](source))
         return {}
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
