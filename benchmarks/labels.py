@@ -16,7 +16,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,6 @@ from training.step import to_float
 from utils.errors import UserError, script
 from utils.files import write_json
 from utils.seeds import derive, numpy_generator, torch_generator
-from utils.vision import torchvision
 
 TRAINED_ON, HELD_OUT = 1, 2  # seeds of the judge's clips; the generator's videos have seed 0
 NEEDED, BAR = 0.98, 0.90
@@ -82,9 +80,8 @@ def make_judge(classes: int) -> nn.Module:
                          nn.Linear(512, classes)).to(memory_format=torch.channels_last_3d)
 
 
-def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, seed: int = 0, blur: float = 0.0, batch_size: int = 32) -> None:
-    """AdamW with one cycle of the learning rate; clips are mirrored and their light varied, as no class depends on either, and every batch
-    is blurred by a Gaussian of its own, of up to ``blur`` pixels: samples are less crisp than videos, and judges are to go by shapes."""
+def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, seed: int = 0, batch_size: int = 32) -> None:
+    """AdamW with one cycle of the learning rate; clips are mirrored and their light varied, as no class depends on either."""
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):
@@ -93,10 +90,6 @@ def train_judge(judge: nn.Module, video: Tensor, label: Tensor, steps: int, seed
         clips = to_float(video[chosen], torch.device("cpu"))
         clips = torch.where(torch.rand(batch_size, 1, 1, 1, 1, generator=draw) < 0.5, clips.flip(-1), clips)
         clips = clips * torch.empty(batch_size, 1, 1, 1, 1).uniform_(0.8, 1.2, generator=draw)
-        if blur:
-            sigma = max(blur * torch.rand(1, generator=draw).item(), 0.01)
-            soft = torchvision.transforms.functional.gaussian_blur(clips.flatten(0, 1), 2 * ceil(3 * blur) + 1, sigma)
-            clips = soft.view_as(clips)
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(judge(clips), label[chosen]).backward()
         optimizer.step()
@@ -115,14 +108,13 @@ def right(given: Tensor, label: Tensor) -> float:
     return (given.argmax(1) == label).float().mean().item()
 
 
-def taught_judge(seed: int, video: Tensor, label: Tensor, held: Tensor, held_label: Tensor, steps: int, tries: int,
-                 blur: float) -> nn.Module:
+def taught_judge(seed: int, video: Tensor, label: Tensor, held: Tensor, held_label: Tensor, steps: int, tries: int) -> nn.Module:
     """A judge that is right on ``NEEDED`` of the held-out clips. UserError if it does not get there."""
     torch.manual_seed(derive(seed, "judge"))
     judge = make_judge(int(label.max()) + 1)
     for attempt in range(1, tries + 1):
         judge.train()
-        train_judge(judge, video, label, steps, seed, blur)
+        train_judge(judge, video, label, steps, seed)
         accuracy = right(probabilities(judge, held), held_label)
         print(f"judge {seed}: {accuracy:.1%} of {len(held)} held-out clips after {attempt * steps} steps", flush=True)
         if accuracy >= NEEDED:
@@ -137,7 +129,7 @@ def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
 
 
 def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, length: int, seeds: Sequence[int] = (0,),
-                     best_of: Sequence[int] = (1,), blur: float = 0.0) -> dict:
+                     best_of: Sequence[int] = (1,)) -> dict:
     """Train judges from the starts ``seeds`` for the classes of a checkpoint, by videos of ``length`` frames, hold each to its own bar, and
     let them judge ``each`` samples of every class; under "best_of_N" samples that are the one of N that the checkpoint's own critic is
     surest of.
@@ -157,7 +149,7 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, l
     held, held_label = draw_clips(classes, 64, shape, skip, HELD_OUT, length)
     held = to_float(held, torch.device("cpu"))
     video, label = draw_clips(classes, clips, shape, skip, TRAINED_ON, length)
-    judges = [taught_judge(seed, video, label, held, held_label, steps, tries, blur) for seed in seeds]
+    judges = [taught_judge(seed, video, label, held, held_label, steps, tries) for seed in seeds]
     together = lambda clips: sum(probabilities(judge, clips) for judge in judges) / len(judges)
     asked = torch.arange(len(classes)).repeat_interleave(each)
 
@@ -172,7 +164,7 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, l
                 "variety": variety(made, asked) / variety(held, held_label)}
 
     return {"step": sampler.step, "classes": classes, "samples_per_class": each, "bar": BAR, "judge_needed": NEEDED,
-            "judge_seeds": list(seeds), "judge_blur": blur, "held_out": right(together(held), held_label),
+            "judge_seeds": list(seeds), "held_out": right(together(held), held_label),
             "held_out_by_judge": [right(probabilities(judge, held), held_label) for judge in judges],
             **{f"best_of_{number}": account(number) for number in best_of}}
 
@@ -193,7 +185,6 @@ def main() -> None:
     options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")
     options.add_argument("--judge_seeds", type=int, nargs="+", default=[0],
                          help="judges from several starts judge together, and show how far a verdict is to be trusted")
-    options.add_argument("--judge_blur", type=float, default=0.0, help="blur what judges learn from by up to so many pixels")
     options.add_argument("--output", default="benchmarks/results/labels.json")
     given = options.parse_args()
     if given.videos:
@@ -203,7 +194,7 @@ def main() -> None:
         result = {"command": f"python -m benchmarks.labels {shlex.join(sys.argv[1:])}",
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
-                                     given.frames, given.judge_seeds, given.best_of, given.judge_blur)}
+                                     given.frames, given.judge_seeds, given.best_of)}
         write_json(Path(given.output), result)
         print(json.dumps(result, indent=2))
 
