@@ -140,19 +140,20 @@ def main() -> None:
     output = Path(given.output)
     parts = {given.only} if given.only else {"follow", "middle"} | ({"full"} if given.full else set())
     result = json.loads(output.read_text()) if output.exists() else {}
-    result.update(command="python -m benchmarks.mlp_memory --full", machine=describe())
+    result.update(command="python -m benchmarks.mlp_memory --full")
+    machine = {"machine": describe()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "follow" in parts:
-            result["small_pair"] = {"settings": " ".join(SMALL), "steps": given.steps, "seeds": given.seeds,
+            result["small_pair"] = {**machine, "settings": " ".join(SMALL), "steps": given.steps, "seeds": given.seeds,
                                     **follow(given.seeds, given.steps)}
             plot(result["small_pair"], output.with_suffix(".png"))
         if "middle" in parts:
-            result["middle_pair"] = {"settings": " ".join([*PUBLISHED, *MIDDLE]), **{
+            result["middle_pair"] = {**machine, "settings": " ".join([*PUBLISHED, *MIDDLE]), **{
                 label: memory(folder / f"middle{index}", *MIDDLE, *more) for index, (label, more) in enumerate(MEMORY.items())}}
         if "full" in parts:
             label = "adam_lean, bfloat16"
-            result["full_pair"] = {"settings": " ".join(PUBLISHED), label: memory(folder / "full", *MEMORY[label])}
+            result["full_pair"] = {**machine, "settings": " ".join(PUBLISHED), label: memory(folder / "full", *MEMORY[label])}
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, result)
     print(json.dumps(result, indent=2))
