@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from utils.errors import UserError, need
 
-# Settings that may change when a run is continued: none of them touches what the weights become.
+# Settings that may change when a run is continued: none of them touches what the weights become. (Of files their contents do, which
+# checkpoints know.)
 FREE_TO_CHANGE = {"steps", "epochs", "out", "restart", "dry_run", "data", "workers", "storage", "cache_dir", "scan", "max_broken",
                   "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "tensorboard", "on_alarm",
                   "max_rollbacks", "alarm_patience", "alarm_after", "eval_every", "metrics", "eval_samples", "best", "eval_threads",

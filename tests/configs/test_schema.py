@@ -102,8 +102,10 @@ def test_what_may_change_when_a_run_goes_on_is_what_no_weight_depends_on():
     assert FREE_TO_CHANGE == {
         "steps", "epochs", "out", "restart", "dry_run", "data", "workers", "storage", "cache_dir", "scan", "max_broken", "device",
         "threads", "log_every", "sample_every", "checkpoint_every", "keep", "samples", "tensorboard", "on_alarm", "max_rollbacks",
-        "alarm_patience", "alarm_after", "eval_every", "metrics", "eval_samples", "best", "eval_threads", "eval_flags"}
-    assert FREE_TO_CHANGE <= {item.name for item in dataclasses.fields(TrainConfig)}
+        "alarm_patience", "alarm_after", "eval_every", "metrics", "eval_samples", "best", "eval_threads", "eval_flags",
+        "model.vgg_weights"}
+    assert FREE_TO_CHANGE <= {item.name for item in dataclasses.fields(TrainConfig)} | {
+        f"model.{item.name}" for model in MODELS.values() for item in dataclasses.fields(model)}
 
 
 def test_data_settings_are_what_the_dataset_takes():

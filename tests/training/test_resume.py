@@ -27,7 +27,7 @@ SETTINGS = {
     "bf16 everything": ["--precision", "bf16", "--loss", "hinge", "--r1", "1", "--augment", "color,cutout", "--accumulate", "2",
                         "--model.d_norm", "batch", "--model.d_dropout", "0.3", "--ordered"],
     "growing everything": ["--precision", "fp32", "--grow_from", "2", "--grow_steps", "20", "--accumulate", "2", "--optimizer", "adam_lean",
-                           "--model.g_width", "40", "--model.latent_dim", "130", "--loss", "rpgan", "--r1", "1", "--r2", "1",
+                           "--model.g_width", "8", "--model.latent_dim", "130", "--loss", "rpgan", "--r1", "1", "--r2", "1",
                            "--ema", "0.9", "--penalty_every", "2", "--augment", "translation", "--d_repeats", "2", "--diversity", "0.5"],
 }
 
