@@ -67,7 +67,7 @@ class GenerateConfig:
     device: Device = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
     precision: Precision = "auto"
-    """Arithmetic: fp32, or bf16, which is mixed precision; auto: bf16 where the hardware computes in it."""
+    """Arithmetic: fp32, or bf16, which is mixed precision; auto: bf16 where the hardware is faster in it."""
     input: str | None = None
     """A film to remake, for a model of the family keyframes: with `factor` or `keyframe_interval`."""
     factor: int | None = None

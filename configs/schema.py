@@ -164,7 +164,7 @@ class TrainConfig:
     seed: int = 0
     """Everything random follows from it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic: fp32, or bf16, which is mixed precision (matrix products in bfloat16); auto: bf16 where the hardware computes in it."""
+    """Arithmetic: fp32, or bf16, which is mixed precision (matrix products in bfloat16); auto: bf16 where the hardware is faster in it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
     threads: int | None = None

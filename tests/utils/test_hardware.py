@@ -27,11 +27,21 @@ def test_each_process_works_on_its_own_gpu(monkeypatch):
 @pytest.mark.parametrize("capability, fast", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
 def test_auto_takes_bf16_where_the_hardware_computes_in_it(monkeypatch, capability, fast):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(hardware, "_cpu_has_bf16", lambda: fast)
+    monkeypatch.setattr(hardware, "_cpu_is_fast_in_bf16", lambda: fast)
     for device in (torch.device("cuda", 0), torch.device("cpu")):
         assert hardware.pick_dtype("auto", device) is (torch.bfloat16 if fast else torch.float32)
         assert [hardware.pick_dtype(name, device) for name in ("fp32", "bf16")] == [torch.float32, torch.bfloat16]
     assert hardware.pick_dtype("auto", torch.device("mps")) is torch.float32
+
+
+@pytest.mark.parametrize("vendor, avx512, amx, fast", [
+    ("AuthenticAMD", True, False, True), ("GenuineIntel", True, False, False), ("GenuineIntel", True, True, True),
+    ("AuthenticAMD", False, False, False)])
+def test_bfloat16_is_taken_on_a_cpu_that_is_faster_in_it(monkeypatch, vendor, avx512, amx, fast):
+    monkeypatch.setattr(hardware, "_cpu_info", lambda: f"vendor_id : {vendor}")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert hardware.pick_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if fast else torch.float32)
 
 
 def test_float32_is_whole_on_cuda_where_it_is_asked_for():
