@@ -20,6 +20,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     if sys.version_info < (3, 11):
         sys.exit(f"error: Python {sys.version.split()[0]} is too old; 3.11 or newer is needed (make PYTHON=python3.11 ...)")
+    if folder.is_symlink():  # what it leads to would be emptied
+        sys.exit(f"error: {folder} is a link; remove it, or choose another place: make VENV=...")
     try:
         import ensurepip  # noqa: F401  (Debian ships it apart from Python)
         venv.create(folder, with_pip=True, clear=True)
