@@ -64,8 +64,7 @@ def test_a_last_picture_that_is_held_is_no_damage_and_stays(tmp_path):
     ("published", "autoencoder", {"factor": 2}, True), ("published", "interpolator", {"factor": 2}, False),
     ("pyramid", "autoencoder", {"factor": 2}, False), ("pyramid", "interpolator", {"keyframe_interval": 2}, False)])
 def test_a_network_that_has_learnt_nothing_is_told(runner, tmp_path, capsys, networks, learns, asked, refused):
-    width = [] if networks == "pyramid" else ["--model.networks", networks]
-    runner.train("--out", tmp_path / "run", "--model.learns", learns, *width, settings=SMALL)
+    runner.train("--out", tmp_path / "run", "--model.learns", learns, "--model.networks", networks, settings=SMALL)
     film = write_film(tmp_path / "film.mp4", moving(5))
     if refused:
         with pytest.raises(UserError, match="its interpolator is as it began, which is noise"):

@@ -96,9 +96,8 @@ class Remaker:
     def _check_learnt(sampler: Sampler, needed: tuple[str, ...]) -> None:
         """One line where a network that is needed is as it began; UserError for the published ones, which begin as noise."""
         learns = sampler.config.model.learns
-        missing = [] if learns == "both" else [name for name in needed if name != learns]
-        if missing:
-            told = f"{sampler.path}: trained with --model.learns {learns}; its {missing[0]} is as it began"
+        for missing in (name for name in needed if learns not in ("both", name)):
+            told = f"{sampler.path}: trained with --model.learns {learns}; its {missing} is as it began"
             if sampler.config.model.networks == "published":
                 raise UserError(f"--checkpoint {told}, which is noise; train with --model.learns both")
             note(f"{told}, so the film shows what an untrained one makes")

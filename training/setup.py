@@ -60,7 +60,7 @@ def prepare(config: TrainConfig) -> Setup:
         distributed.warn(remark)
     files = task.get_ready() if hasattr(task, "get_ready") else {}
     if distributed.any_of(distributed.from_main(files) != files):
-        raise UserError(f"{next(iter(files), 'files')}: not all processes read the same file; see that every machine has it")
+        raise UserError(f"{', '.join(files)}: not all processes read the same file; see that every machine has it")
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, dataset.frame_skip, partial(mean_frame, dataset), partial(clip_distance, dataset),
                     partial(principal_components, dataset))

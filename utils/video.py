@@ -260,4 +260,3 @@ class _Gif:
 
     def discard(self) -> None:
         self._container.close()
-

@@ -25,7 +25,7 @@ def test_each_process_works_on_its_own_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("capability, fast", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_auto_takes_bf16_where_the_hardware_computes_in_it(monkeypatch, capability, fast):
+def test_auto_takes_bf16_where_the_hardware_is_faster_in_it(monkeypatch, capability, fast):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(hardware, "_cpu_is_fast_in_bf16", lambda: fast)
     for device in (torch.device("cuda", 0), torch.device("cpu")):
