@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from metrics.film import FilmScore
 from training.films import PANELS, check_source, load_image, panels, predictions
 from training.interpolate_film import NETWORKS, Film, Kept, Remaker, from_keyframes, slowed
 from training.restore import Sampler, load_sampler
+from training.samples import turns
 from utils import images
 from utils.errors import UserError, script
 from utils.files import write_json
 from utils.latent_paths import Crossing, LatentPath
-from utils.progress import Progress
+from utils.progress import Progress, note
 from utils.seeds import derive
 from utils.video import MAX_FPS, VideoWriter, check_target
 
@@ -54,7 +56,12 @@ def generate(config: GenerateConfig, quiet: bool = True) -> list[Path]:
     fps = sampler.fps if config.fps is None else config.fps
     check_source(sampler, config.image, config.streams)
     targets = config.targets()
-    cells = (1, 1) if config.image is not None else config.rows_columns()
+    if config.grid == "classes" and not sampler.takes_labels:
+        raise UserError("--grid classes: this checkpoint was trained without classes; give ROWSxCOLUMNS")
+    cells = (1, 1) if config.image is not None else config.rows_columns(len(sampler.shown))
+    at_once = prod(cells) * len(targets)
+    if sampler.takes_labels and config.label is None and 1 < at_once < len(sampler.shown) and not quiet:
+        note(f"{at_once} of {len(sampler.shown)} classes are shown; --grid classes shows all")
     size = cells[0] * sampler.config.height, cells[1] * sampler.config.width * (len(PANELS) if config.streams else 1)
     for target in targets:
         check_target(target, fps, config.crf, size)
@@ -139,7 +146,7 @@ def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int 
         image = load_image(config.image, sampler.config.height, sampler.config.width, sampler.config.fit)
         clips = predictions(sampler, image, config.streams)
         return islice((frame for clip in clips for frame in _pictures(clip, config)[0]), config.num_frames)
-    rows, columns = config.rows_columns()
+    rows, columns = config.rows_columns(len(sampler.shown))
     cells = rows * columns
     sample = partial(panels, sampler) if config.streams else sampler.sample
     period = config.keyframe_seconds * float(fps)
@@ -169,7 +176,7 @@ def class_numbers(sampler: Sampler, label: str | None, first: int, number: int) 
             raise UserError(f"--label {label}: this checkpoint was trained without classes; leave it out")
         return None
     if label is None:
-        return torch.arange(first, first + number) % len(sampler.classes)
+        return turns(sampler.shown, number, first)
     if label not in sampler.classes:
         raise UserError(f"--label {label}: must be one of {', '.join(sampler.classes)}")
     return torch.full((number,), sampler.classes.index(label))

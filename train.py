@@ -4,6 +4,8 @@
     python train.py --config configs/dcgan.yaml --data videos/ --out runs/city
 """
 
+from pathlib import Path
+
 from configs.cli import parse
 from configs.schema import TrainConfig
 from training.registry import MODELS
@@ -26,6 +28,7 @@ def check_evaluation(config: TrainConfig) -> None:
     """What evaluate.py would refuse is refused now, not when the first checkpoint is there."""
     import torch
 
+    from data.synthetic import is_synthetic
     from evaluate import EvaluateConfig, merge_weights
     from evaluation.networks import split_weights
     from evaluation.sources import check_clips
@@ -54,6 +57,10 @@ def check_evaluation(config: TrainConfig) -> None:
         raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
                         "--metrics and --eval_samples")
     own, given = split_weights(wanted.weights)
+    for flag, place in (("--data ", wanted.data), ("--weights own=", own)):
+        # A run's own folder comes to be while it trains.
+        if place is not None and not (is_synthetic(place) or place == config.out or Path(place).expanduser().exists()):
+            raise UserError(f"--eval_flags {config.eval_flags}: {flag}{place}: there is no such file or folder")
     for name, metric in chosen.items():
         if metric.network == "own" and own is None:
             raise UserError(f"--metrics {config.metrics}: {name} takes the features of a discriminator of yours; name its run, "

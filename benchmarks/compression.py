@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     films = films_in(args.videos)
     tiles = args.tiles or args.runs / "tiles"
@@ -57,7 +58,7 @@ def main() -> None:
         mean = {kind: float(np.mean([row[kind] for row in rows.values()])) for kind in ("psnr", "ssim")}
         found[ratio] = {"kept": remaker.autoencoder.kept, "step": sampler.step, "films": rows, "mean": mean}
         print(f"{ratio:5s} of the values  {mean['psnr']:.2f} dB  {mean['ssim']:.4f}  after {sampler.step} steps", flush=True)
-    write_json(RESULTS, {"machine": describe(), "protocol": " ".join(__doc__.split()), "ratios": found})
+    write_json(args.output, {"machine": describe(), "protocol": " ".join(__doc__.split()), "ratios": found})
 
 
 if __name__ == "__main__":

@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--evaluate", action="store_true", help="only measure what the run has learnt so far")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -177,9 +178,9 @@ def main() -> None:
             for name in methods}
     for name, row in [*rows.items(), ("mean", mean)]:
         print(f"{name:24s}" + "".join(f"  {method} {row[method]['psnr']:6.2f} {row[method]['ssim']:.4f}" for method in methods))
-    write_json(RESULTS, {"machine": describe(), "protocol": " ".join(__doc__.split()), "step": load_sampler(args.run).step,
-                         "parameters": sum(p.numel() for p in load_sampler(args.run).nets["interpolator"].parameters()),
-                         "seconds_to_measure": time.perf_counter() - began, "films": rows, "mean": mean})
+    write_json(args.output, {"machine": describe(), "protocol": " ".join(__doc__.split()), "step": load_sampler(args.run).step,
+                             "parameters": sum(p.numel() for p in load_sampler(args.run).nets["interpolator"].parameters()),
+                             "seconds_to_measure": time.perf_counter() - began, "films": rows, "mean": mean})
 
 
 if __name__ == "__main__":

@@ -51,10 +51,21 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
     parser.where = ""
     values = vars(parser.parse_args([*(f"--config={path}" for path in files), *argv]))
     values.pop("config")
+    values.update({name: word for name, word in _texts(argv, kind).items() if values[name] is None and word != "null"})
     if models:
         values["model"] = models[family](**_checked(models[family], vars(values["model"]), "model."))
     config = kind(**_checked(kind, values))
     return config.check() if hasattr(config, "check") else config
+
+
+def _texts(argv: list[str], kind: type) -> dict[str, str]:
+    """The words given for settings that are text or nothing. The parser reads them as YAML, in which #name and &name are nothing."""
+    names, texts = {item.name for item in fields(kind) if item.type == str | None}, {}
+    for word, following in zip(argv, [*argv[1:], ""]):
+        flag, sign, value = word.partition("=")
+        if flag.startswith("--") and flag[2:] in names:
+            texts[flag[2:]] = value if sign else following
+    return texts
 
 
 def _checked(kind: type, values: dict, group: str = "") -> dict:
@@ -166,7 +177,8 @@ def _switched_on(argv: list[str], switches: set[str]) -> list[str]:
 
 def _silenced_rivals(argv: list[str], kind: type) -> list[str]:
     """Settings that exclude each other (``kind.RIVALS``): one given as a flag wins over another that stands in the YAML."""
-    given = {word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
+    given = {word.partition("=")[0].removeprefix("--") for word, following in zip(argv, [*argv[1:], ""])
+             if word.startswith("--") and not word.endswith("=null") and ("=" in word or following != "null")}
     defaults = {item.name: item.default for item in fields(kind)}
     return [f"--{name}={'null' if defaults[name] is None else defaults[name]}"
             for group in getattr(kind, "RIVALS", ()) if given & set(group) for name in group if name not in given]

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
+from math import isqrt
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -48,7 +49,7 @@ class GenerateConfig:
     keyframe_seconds: float = 2.0
     """Seconds from one random point of `path` to the next: shorter moves faster."""
     grid: str = "1x1"
-    """ROWSxCOLUMNS of different samples in one film."""
+    """ROWSxCOLUMNS of different samples in one film; or classes: a cell for each class."""
     num_videos: int = 1
     """Several films: city.mp4 becomes city_000.mp4, city_001.mp4 ...; the first is what a single film would be."""
     truncation: float = 1.0
@@ -91,6 +92,8 @@ class GenerateConfig:
             value, accepted = getattr(self, name), get_args(kind)
             need(name, value, value in accepted, f"one of {', '.join(accepted)}")
         self.rows_columns()
+        if self.grid == "classes" and self.label is not None:
+            raise UserError(f"--label {self.label}: --grid classes shows every class; leave one of them out")
         self.seeds()
         for name, least in (("factor", 2), ("keyframe_interval", 1)):
             value = getattr(self, name)
@@ -114,10 +117,13 @@ class GenerateConfig:
                     given = "" if value is True else f" {value}"
                     raise UserError(f"--{name}{given}: {why}; with --{chosen} it has no effect, leave it out")
 
-    def rows_columns(self) -> tuple[int, int]:
-        """``grid`` as numbers."""
+    def rows_columns(self, classes: int = 1) -> tuple[int, int]:
+        """``grid`` as numbers; of ``classes`` cells at least, nearly as many rows as columns, if it is to show every class."""
+        if self.grid == "classes":
+            columns = isqrt(classes - 1) + 1
+            return -(-classes // columns), columns
         match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", str(self.grid))
-        need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4")
+        need("grid", self.grid, match is not None, "ROWSxCOLUMNS, for one 3x4, or classes")
         return int(match[1]), int(match[2])
 
     def seeds(self) -> list[int]:

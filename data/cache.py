@@ -28,7 +28,7 @@ _STALE_SECONDS = 24 * 3600
 _SETTLED_NS = 2_000_000_000
 _WORTH_BYTES = 1 << 20  # to remember less than this takes longer than to read it
 _LONG_BYTES = 1 << 30  # more than this takes so long to read that it is shown
-_SYNC_BYTES = 256 << 20
+_SYNC_BYTES = 32 << 20
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -40,7 +40,7 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
         trial = temporary_beside(folder / "frames" / "trial")
         trial.touch()
         trial.unlink()
-        for part in ("frames", "features"):
+        for part in ("frames", "health", "features", "synthetic"):
             _sweep(folder / part)
     except OSError as error:
         raise UserError(f"the frame cache {folder} cannot be written ({error.strerror}); choose another with --cache_dir "
@@ -49,10 +49,10 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    for file in folder.glob(".*.tmp*"):
+    for path in folder.glob(".*.tmp*"):
         try:
-            if time.time() - file.stat().st_mtime > _STALE_SECONDS:
-                file.unlink()
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError:
             pass  # another process was quicker
 

@@ -95,9 +95,16 @@ class StackStream:
 def read_image(path: Path) -> np.ndarray | None:
     """One image as uint8 BGR (H, W, 3), or None if it cannot be read."""
     try:
-        data = np.fromfile(path, np.uint8)
+        return decode_image(np.fromfile(path, np.uint8))
+    except OSError:
+        return None
+
+
+def decode_image(data: np.ndarray) -> np.ndarray | None:
+    """The bytes of an image file, uint8 (N,), as uint8 BGR (H, W, 3), or None if they are none."""
+    try:
         return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (cv2.error, OSError):
+    except cv2.error:
         return None
 
 

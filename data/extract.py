@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data.cache import FrameCache, entry_key
+from data.cache import FrameCache, content_keys, entry_key
 from data.cuts import SHAPE, find_cuts, thumbnail
 from data.decode import fit_frame, open_stream, pick
 from data.health import Health
@@ -136,6 +136,15 @@ def _content(source: Source, health: Health) -> str:
     return f"{place} of {place.stat().st_mtime_ns if place.exists() else 0}"
 
 
+def _check_unchanged(cache: FrameCache, key: str, source: Source, health: Health) -> None:
+    """UserError, and no entry, if a video that gave fewer frames than were counted is another one by now: decoders take the end of a file
+    that is still being copied for the end of the film."""
+    (content, _), = content_keys([source])
+    if health.content and content != health.content:
+        cache.forget(key)
+        raise UserError(f"{source.path}: changed while it was read; start again once it is complete")
+
+
 def _full(cache: FrameCache, why: str, size: float) -> UserError:
     return UserError(f"the frame cache {cache.folder} is full ({why}): this needs about {size / 1e9:.1f} GB; "
                      "choose another with --cache_dir, or a larger --frame_skip")
@@ -175,6 +184,8 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
             raise
         for index, result in zip(todo, results):
             first_of[keys[index]] = result
+            if isinstance(result, dict) and result["frames"] < -(-healths[index].frames_at(how.fps) // how.frame_skip):
+                _check_unchanged(cache, keys[index], sources[index], healths[index])
         for index in missing:
             entries[index] = first_of[keys[index]]
     return keys, entries

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from math import floor
 
 USABLE = ("ok", "damaged")  # at least in part
 UNUSABLE = ("broken", "empty", "not a video")
@@ -52,8 +53,12 @@ class Health:
         return self
 
     def frames_at(self, fps: float | None) -> int:
-        """How many frames there are at ``fps`` frames a second if given, else at the video's own rate."""
-        return int(self.frames / self.fps * fps + 0.5) if fps and self.fps else self.frames
+        """How many frames there are at ``fps`` frames a second if given, as :func:`data.decode.pick` chooses them, else at the video's own
+        rate."""
+        if not (fps and self.fps and self.frames):
+            return self.frames
+        last = max(self.frames / self.fps, self.seconds) - 1 / self.fps
+        return floor(last * fps + 0.25 * min(1.0, fps / self.fps)) + 1
 
 
 def within(stretches: list[tuple[float, float]]) -> Callable[[float], bool]:

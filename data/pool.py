@@ -1,7 +1,8 @@
 """Worker processes that survive a decoder which crashes or hangs on one file.
 
 A video decoder is C code fed with other people's bytes: it may end its process or never come back. Each worker runs one
-task at a time and shows signs of life while it works; one that dies or falls silent is replaced, and its task alone fails.
+task at a time and shows signs of life while it works; one that dies or falls silent is replaced, and its task alone fails,
+if it does so a second time.
 """
 
 import multiprocessing
@@ -16,6 +17,7 @@ from multiprocessing.connection import wait
 
 SILENCE_SECONDS = 60.0  # a worker that shows no sign of life for this long hangs
 _BEAT_SECONDS = 0.2
+_SLICE_SECONDS = 1.0  # for which answers are waited for; what takes much longer is a pause, of this process and its workers
 _PATIENCE_SECONDS = 3.0  # for a worker to remove what it was writing
 
 
@@ -62,22 +64,46 @@ class WorkerPool:
         self._slots: list[_Slot] = []
 
     def map(self, function: Callable, tasks: list, on_beat: Callable[[int], None] = lambda count: None,
-            on_done: Callable[[int], None] = lambda task: None) -> list:
-        """``function(task, beat)`` for every task, results in the order of the tasks; a :class:`Failure` where a worker died.
+            on_done: Callable[[int, object], None] = lambda task, result: None) -> list:
+        """``function(task, beat)`` for every task, results in the order of the tasks; a :class:`Failure` where a worker died, and died
+        again when the others were done and it had the machine to itself: one short of memory kills decoders too.
 
         ``function`` must be a module's own (picklable) function. ``on_beat`` gets the work counted by the tasks, ``on_done`` the
-        number of each finished task. An exception inside ``function`` stops everything and is raised here.
+        number and the result of each finished task. An exception inside ``function`` stops everything and is raised here.
         """
         results: list = [None] * len(tasks)
-        waiting = list(range(len(tasks)))[::-1]
+        waiting, again, failed = list(range(len(tasks)))[::-1], [], set()
         while len(self._slots) < min(self.workers, len(tasks)):
             self._slots.append(_Slot(self._context))
-        while waiting or any(slot.task is not None for slot in self._slots):
-            for slot in self._slots:
-                if slot.task is None and waiting:
-                    slot.give(waiting.pop(), function, tasks, self.silence)
+
+        def finish(slot: _Slot, result) -> None:
+            number, slot.task = slot.task, None
+            if isinstance(result, Failure) and number not in failed:
+                failed.add(number)
+                again.append(number)
+            else:
+                results[number] = result
+                on_done(number, result)
+
+        heard = time.monotonic()
+        while True:
             busy = {slot.connection: slot for slot in self._slots if slot.task is not None}
-            ready = wait(list(busy), timeout=max(0.0, min(slot.deadline for slot in busy.values()) - time.monotonic()))
+            for slot in self._slots:
+                if slot.task is None and (waiting or again and not busy):
+                    slot.give((waiting or again).pop(), function, tasks, self.silence)
+                    busy[slot.connection] = slot
+            if not busy:
+                return results
+            patience = max(0.0, min(_SLICE_SECONDS, min(slot.deadline for slot in busy.values()) - time.monotonic()))
+            ready = wait(list(busy), timeout=patience)
+            # Whoever stops a job, or a whole machine, stops its workers too: they are given that time.
+            stopped = time.monotonic() - heard - patience
+            heard = time.monotonic()
+            for slot in busy.values():
+                slot.deadline += max(0.0, stopped)
+                if heard > slot.deadline and not slot.connection.poll():
+                    finish(slot, Failure(f"the decoder hung: no sign of life for {self.silence:.0f} s"))
+                    slot.stop()
             for connection in ready:
                 slot = busy[connection]
                 kind, value = slot.receive()
@@ -87,15 +113,7 @@ class WorkerPool:
                 elif kind == "raise":
                     raise value
                 else:
-                    results[slot.task] = value
-                    on_done(slot.task)
-                    slot.task = None
-            for slot in self._slots:
-                if slot.task is not None and time.monotonic() > slot.deadline and not slot.connection.poll():
-                    results[slot.task] = Failure(f"the decoder hung: no sign of life for {self.silence:.0f} s")
-                    on_done(slot.task)
-                    slot.stop()
-        return results
+                    finish(slot, value)
 
     def close(self) -> None:
         for slot in self._slots:

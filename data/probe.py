@@ -12,7 +12,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from data.decode import read_image
+from data.decode import decode_image, read_image
 from data.ffmpeg import open_container
 from data.health import Health, within
 from data.layouts import image_files, stack_length
@@ -291,7 +291,10 @@ def _probe_images(health: Health, folder: Path, quick: bool, image_fps: float, b
         if quick and index:
             health.frames += file.exists() and file.stat().st_size > 0
             continue
-        picture = read_image(file)
+        try:
+            picture = decode_image(np.fromfile(file, np.uint8))
+        except OSError:
+            picture, health.passing = None, True
         if picture is None:
             health.corrupt += 1
             health.bad.append(((index - 0.5) / image_fps, (index + 0.5) / image_fps))

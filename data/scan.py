@@ -36,9 +36,10 @@ def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, 
     if todo:
         tasks = [ProbeTask(str(sources[index].path), sources[index].kind, sources[index].name, *identities[index], quick, image_fps)
                  for index in todo]
-        with Progress(len(tasks), "scanning", "videos", quiet=quiet) as progress:
-            results = pool.map(probe, tasks, on_done=lambda task: progress.update())
-        for index, result in zip(todo, results):
+
+        def take(task: int, result: Health | Failure) -> None:
+            """Each at once: a scan of hours that is cut short goes on from there."""
+            index = todo[task]
             if isinstance(result, Failure):  # not remembered: a machine short of memory kills decoders too
                 name, (content, size) = sources[index].name, identities[index]
                 healths[index] = Health(name, sources[index].kind, content=content, size=size).fail("broken", result.reason)
@@ -46,6 +47,10 @@ def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, 
                 healths[index] = result
                 if paths[index] is not None and identities[index][0] and not result.passing:
                     write_text(paths[index], json.dumps(asdict(result)))
+            progress.update()
+
+        with Progress(len(tasks), "scanning", "videos", quiet=quiet) as progress:
+            pool.map(probe, tasks, on_done=take)
     report = HealthReport(healths, list(layout.notes))
     report.mark_duplicates()
     return report

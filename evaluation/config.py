@@ -25,8 +25,8 @@ class EvaluateConfig:
     """Two or more metrics.json of earlier reports, comma-separated: one table, refused where protocols differ."""
     controls: bool = False
     """Damage real clips on purpose (`--real`) and show which metric sees which damage."""
-    metrics: str = "swd"
-    """Comma-separated names; a feature network may follow with an underscore, as in fid_random or fvd_r3d_18.
+    metrics: str | None = None
+    """Comma-separated names, swd if none is given; a feature network may follow with an underscore, as in fid_random or fvd_r3d_18.
     `--metrics help` lists them."""
     protocol: str | None = None
     """A metric with everything that its value depends on, by name: fid10k, kid_random_1k, fvd2048_16f, is_c3d_10k ..."""
@@ -34,8 +34,8 @@ class EvaluateConfig:
     """Weights of feature networks, comma-separated, as inception=PATH,i3d=URL#sha256; `own=RUN` takes a discriminator's features."""
     output: str = "report"
     """Folder for metrics.json, metrics.md, metrics.tex, report.html and pictures."""
-    num_samples: int = 1024
-    """Clips on each side; fewer if there are fewer real ones. A model of single frames makes clips of one frame."""
+    num_samples: int | None = None
+    """Clips on each side, 1024 if not given; fewer if there are fewer real ones. A model of single frames makes clips of one frame."""
     seed: int = 0
     """Chooses latents, clips, patches and directions."""
     draws: int = 1
@@ -87,6 +87,7 @@ class EvaluateConfig:
         """Cross-checks; raises UserError naming the flag. Returns itself, with what `protocol` fixes filled in."""
         if self.protocol:
             self._apply_protocol()
+        self.metrics, self.num_samples = self.metrics or "swd", 1024 if self.num_samples is None else self.num_samples
         counts = given(self, "num_samples", "draws", "batch_size", "frames_per_clip", "clip_frames", "max_frames_kept",
                        "max_features_kept", "height", "width", "frame_skip", "threads")
         for name, value in counts.items():

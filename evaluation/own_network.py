@@ -1,6 +1,7 @@
 """A discriminator of ours as a feature network: what its last layer is given."""
 
 import hashlib
+import os
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from utils.errors import UserError
 def own_network(run: str, device: str) -> Network:
     """The discriminator of the run or checkpoint ``run``. It takes clips of the size it was trained on. UserError if the run has none."""
     try:
-        sampler = load_sampler(run, device, "fp32")
+        sampler = load_sampler(os.path.expanduser(run), device, "fp32")
     except UserError as error:
         raise UserError(str(error).replace("--checkpoint ", "--weights own=", 1)) from None
     net = sampler.nets.get("discriminator")

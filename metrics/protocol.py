@@ -1,5 +1,7 @@
 """What a number means: its value and everything one must know to repeat it or to compare it with another."""
 
+import hashlib
+import json
 import math
 from dataclasses import asdict, dataclass, field
 
@@ -59,9 +61,17 @@ class Protocol:
     def difference(self, other: "Protocol") -> list[str]:
         """Names of what keeps two values from being compared: all that differs but where the generated side came from, the libraries'
         versions, and the path of the real clips where their content is known."""
+        theirs = asdict(other)
+        return [name for name, value in self.comparable().items() if value != theirs[name]]
+
+    def comparable(self) -> dict:
+        """What must agree, by name."""
         free = {"fake", "libraries", "precision", "name"} | ({"real"} if self.real_content else {"real_content"})
-        own, theirs = asdict(self), asdict(other)
-        return [name for name in own if name not in free and own[name] != theirs[name]]
+        return {name: value for name, value in asdict(self).items() if name not in free}
+
+    def digest(self) -> str:
+        """Equal where :meth:`comparable` is: 16 hexadecimal digits."""
+        return hashlib.blake2b(json.dumps(self.comparable(), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 @dataclass
@@ -80,7 +90,7 @@ class Result:
 
     def as_dict(self) -> dict:
         """JSON-ready: numbers that are not finite become None, which JSON can say."""
-        return finite_only(asdict(self))
+        return finite_only(asdict(self) | {"protocol_digest": self.protocol.digest()})
 
 
 def finite_only(value):

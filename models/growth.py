@@ -47,10 +47,11 @@ def shrink(video: Tensor, level: int, alpha: float) -> Tensor:
 
 def check_levels(shape: ClipShape, possible: Callable[[ClipShape], int], family: str, depth: str, other: str = "") -> int:
     """``shape.grow`` halvings to start from, if the network has layers for them: it has for ``possible(shape)``. UserError that names what
-    would do otherwise: ``other`` if there is anything, the next larger frame, and where that is not enough the flags ``depth``."""
+    would do otherwise: fewer halvings, ``other`` if there is anything, the next larger frame, and where that is not enough the flags
+    ``depth``."""
     if shape.grow <= possible(shape):
         return shape.grow
-    remedies = [other] * bool(other) + [_larger(shape, possible) or f"--grow_from {possible(shape)}, or a larger {depth}"]
+    remedies = [f"--grow_from {possible(shape)}", *([other] if other else []), _larger(shape, possible) or f"a larger {depth}"]
     raise UserError(f"--grow_from {shape.grow}: at --height {shape.height} --width {shape.width} {family} can start at most "
                     f"{possible(shape)} halvings below the full frame; take {', or '.join(remedies)}")
 

@@ -223,7 +223,7 @@ class Clips:
     asked: list = field(default_factory=list)
     labels: list = field(default_factory=list)
     config = SimpleNamespace(frames=4)
-    takes_labels, classes = False, ()
+    takes_labels, classes, shown = False, (), [0]
 
     def latents(self, number, seed, start=0):
         return torch.randn(number, 8, generator=torch_generator(seed, start))

@@ -12,7 +12,7 @@ from utils.seeds import derive
 
 
 class Classed(Clips):
-    takes_labels, classes = True, ("cat", "dog", "hen")
+    takes_labels, classes, shown = True, ("cat", "dog", "hen"), [0, 1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
@@ -24,6 +24,25 @@ def test_cells_and_films_take_turns_through_the_classes(batch_size):
     clips = Classed()
     frames_of(clips, num_frames=5, grid="1x2", label="hen")
     assert clips.labels == [2, 2] * 2
+
+
+def test_a_class_that_had_no_clips_gets_no_turn():
+    clips = Classed()
+    clips.shown = [0, 2]
+    frames_of(clips, num_frames=1, grid="1x5")
+    assert clips.labels == [0, 2, 0, 2, 0]
+
+
+@pytest.mark.parametrize("classes, size", [(1, (1, 1)), (2, (1, 2)), (3, (2, 2)), (7, (3, 3)), (12, (3, 4)), (101, (10, 11))])
+def test_a_grid_of_classes_has_a_cell_for_each(classes, size):
+    config = GenerateConfig(grid="classes").check()
+    assert config.rows_columns(classes) == size
+    if classes == 3:
+        clips = Classed()
+        list(film_frames(clips, GenerateConfig(num_frames=1, grid="classes").check(), 24))
+        assert clips.labels == [0, 1, 2, 0]
+    with pytest.raises(UserError, match="--label cat: --grid classes shows every class"):
+        GenerateConfig(grid="classes", label="cat").check()
 
 
 def test_a_label_that_is_unknown_or_useless_is_refused():

@@ -231,7 +231,7 @@ def test_the_report_of_a_film_from_keyframes(run, tmp_path):
     frames, rate = read(written)
     numbers = json.loads((tmp_path / "kept.json").read_text())
     assert len(frames) == 9 and rate == 25 and (numbers["frames"], numbers["keyframes"]) == (9, 3)
-    assert {"psnr", "ssim", "change", "change_of_input", "change_error", "code_bytes", "raw_bytes"} <= set(numbers)
+    assert {"psnr", "ssim", "change", "change_of_input", "change_error", "warping_error", "warping_error_of_input", "code_bytes", "raw_bytes"} <= set(numbers)
 
 
 def test_scores_in_closed_form():
@@ -248,6 +248,23 @@ def test_scores_in_closed_form():
         flicker.add(frame + 10 * (index % 2), frame)
     assert flicker.numbers()["change_error"] == pytest.approx(10)
     assert FilmScore().numbers() == {}
+
+
+def test_temporal_consistency_is_that_along_the_real_films_motion():
+    real = [torch.from_numpy(frame.copy()).clamp(20, 200) for frame in moving(4, height=64, width=64)]
+    found = []
+    for flicker in (0, 10):
+        score = FilmScore()
+        for index, frame in enumerate(real):
+            score.add(frame + 20 + flicker * (index % 2), frame)
+        found.append(score.numbers())
+    steady, shaky = found
+    assert steady["warping_error"] == pytest.approx(steady["warping_error_of_input"]) and steady["warping_error_of_input"] < 1e-3
+    # Twice in three pairs as far up as once down: the squares of what is added, and nearly nothing between it and the motion's own.
+    assert shaky["warping_error"] - shaky["warping_error_of_input"] == pytest.approx((10 / 255)**2, rel=0.2)
+    score = FilmScore()
+    score.add(real[0][:11], real[0][:11]), score.add(real[1][:11], real[1][:11])
+    assert "warping_error" not in score.numbers() and score.numbers()["change_error"] == 0
 
 
 # Mistakes

@@ -31,7 +31,7 @@ def name_of(step: int, rollbacks: int = 0) -> str:
     return f"step_{step:06d}" + (f"_r{rollbacks}" if rollbacks else "")
 
 
-def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, every: int,
+def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], state: dict, keep: int,
          held: Collection[str] = ()) -> Path:
     """Write ``groups`` (file name -> tensors) and ``state`` as ``folder/name``, point ``latest`` to it, and :func:`prune`."""
     target = folder / name
@@ -41,14 +41,14 @@ def save(folder: Path, name: str, groups: dict[str, dict[str, torch.Tensor]], st
                 _save_tensors(temporary / f"{group}.safetensors", tensors)
             (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **state}, indent=1))
     point(folder, "latest", name)
-    prune(folder, keep, every, held)
+    prune(folder, keep, held)
     return target
 
 
-def prune(folder: Path, keep: int, every: int, held: Collection[str] = ()) -> None:
-    """Delete all but the ``keep`` newest whose step is a multiple of ``every``, those that ``latest`` and ``best`` name, and ``held``.
-    (What an interruption adds goes with the next one: a run must not depend on it.)"""
-    kept = {path.name for path in regular(folder, every)[-keep:]} | {path.name for path in map(partial(named, folder), POINTERS) if path}
+def prune(folder: Path, keep: int, held: Collection[str] = ()) -> None:
+    """Delete all but the ``keep`` newest :func:`regular` ones, those that ``latest`` and ``best`` name, and ``held``. (What an
+    interruption adds goes with the next one: a run must not depend on it.)"""
+    kept = {path.name for path in regular(folder)[-keep:]} | {path.name for path in map(partial(named, folder), POINTERS) if path}
     for old in listed(folder):
         if old.name not in kept and old.name not in held:
             _remove(old)
@@ -65,9 +65,16 @@ def named(folder: Path, pointer: str) -> Path | None:
     return folder / name if name and (folder / name).is_dir() else None
 
 
-def regular(folder: Path, every: int) -> list[Path]:
-    """Checkpoints at multiples of ``every`` steps, oldest first."""
-    return [path for path in listed(folder) if order(path)[1] % every == 0]
+def regular(folder: Path) -> list[Path]:
+    """Checkpoints at a multiple of the ``checkpoint_every`` that their run had then, oldest first."""
+    return [path for path in listed(folder) if order(path)[1] % _every(path) == 0]
+
+
+def _every(checkpoint: Path) -> int:
+    try:
+        return json.loads((checkpoint / "state.json").read_text())["config"]["checkpoint_every"]
+    except (OSError, ValueError, KeyError):
+        return 1  # damaged: it is left where it is
 
 
 def _remove(checkpoint: Path) -> None:

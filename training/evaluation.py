@@ -82,6 +82,7 @@ class Evaluations:
         """Whether what decides on the best checkpoint has become worse. They tell and do no more: when an evaluation ends is chance, and
         training must not depend on it."""
         rows = [row for row in self._rows if self._by in row]
+        rows = [row for row in rows if row.get("protocol") == rows[-1].get("protocol")]  # other samples, or other clips: no comparison
         if not rows or rows[-1]["better"][self._by] == "near real":
             # The distance from the real value is small and trembles: a tenth of it means nothing.
             return []
@@ -200,7 +201,7 @@ class Evaluations:
             self._tell(row, best)
             self._tell_alarms([alarm for alarm in self.alarms if alarm["step"] == row["step"]])
             self.news = True
-        checkpoint.prune(self._folder.checkpoints, self._config.keep, self._config.checkpoint_every, self.held)
+        checkpoint.prune(self._folder.checkpoints, self._config.keep, self.held)
 
     def _read(self, path: Path) -> dict | None:
         """The line for a checkpoint's report, None if there is none."""
@@ -208,15 +209,18 @@ class Evaluations:
             metrics = json.loads((self._folder.evaluation / path.name / "metrics.json").read_text())["metrics"]
             return {"step": checkpoint.order(path)[1], "checkpoint": path.name,
                     **{name: metric["score"]["value"] for name, metric in metrics.items()},
+                    "protocol": metrics.get(self._by, {}).get("protocol_digest"),
                     "floors": {name: metric["floor"]["value"] for name, metric in metrics.items() if metric["floor"]},
                     "better": {name: metric["better"] for name, metric in metrics.items()}}
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def _is_best(self, row: dict) -> bool:
-        """Whether it is better than the one that ``best`` names, whose report tells its value: its line may be gone with a rollback."""
+        """Whether it is better than the one that ``best`` names, whose report tells its value: its line may be gone with a rollback. If
+        that was measured in another way, it is."""
         best = checkpoint.named(self._folder.checkpoints, "best")
-        cost, before = self._cost(row), self._cost(self._read(best)) if best else None
+        known = self._read(best) if best else None
+        cost, before = self._cost(row), self._cost(known) if known and known["protocol"] == row["protocol"] else None
         return cost is not None and (before is None or cost < before)
 
     def _cost(self, row: dict | None) -> float | None:

@@ -223,7 +223,7 @@ class Loop:
         """To the newest checkpoint from before step ``since``, when the trouble began, with half the learning rate."""
         distributed.barrier()
         # Others that evaluations hold do not count: when they end is chance.
-        kept = checkpoint.regular(self.checkpoints, self.config.checkpoint_every)[-self.config.keep:]
+        kept = checkpoint.regular(self.checkpoints)[-self.config.keep:]
         good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1] or checkpoint.listed(self.checkpoints)[:1]
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
@@ -286,11 +286,10 @@ class Loop:
         groups = {"nets": checkpoint.net_tensors(self.task.nets), "ema": checkpoint.net_tensors(self.ema.nets),
                   "optimizer": checkpoint.optimizer_tensors(optimizers)}
         state = {"step": self.step, "config": self.config.to_go_on(), "lr_scale": self.lr_scale, "rollbacks": self.rollbacks,
-                 "alarms": self.alarms, "watch": self.watch.as_dict(),
-                 "data": {"classes": self.setup.info.classes, "fps": self.setup.info.fps, "frame_skip": self.setup.info.frame_skip},
+                 "alarms": self.alarms, "watch": self.watch.as_dict(), "data": self.setup.info.as_dict(),
                  "videos": self.setup.dataset.fingerprint, "arithmetic": self._arithmetic(), "files": self.setup.files}
         saved = checkpoint.save(self.folder.checkpoints, checkpoint.name_of(self.step, self.rollbacks), groups, state, self.config.keep,
-                                self.config.checkpoint_every, self.evaluations.held)
+                                self.evaluations.held)
         self.evaluations.add(saved)
 
     def _arithmetic(self) -> dict:
@@ -319,7 +318,8 @@ class Loop:
         checkpoint.load_optimizers({phase.name: phase.optimizer for phase in self.task.phases}, checkpoint.read_tensors(path, "optimizer"))
         self.step, self.lr_scale, self.rollbacks, self.alarms = state["step"], state["lr_scale"], state["rollbacks"], state["alarms"]
         self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **state["watch"])
-        if state["config"]["on_alarm"] != self.config.on_alarm:  # trouble that was only told so far shall do what is asked for now
+        if any(state["config"][name] != getattr(self.config, name) for name in ("on_alarm", "alarm_patience")):
+            # Trouble that was only told so far, or counted, shall do what is asked for now.
             self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
 
     def _set_lr(self) -> None:

@@ -15,7 +15,7 @@ from utils import distributed, hardware
 
 class Sampler:
     """A trained generator. ``config``: what it was trained with; ``videos``: the fingerprint of what it was trained on; ``fps`` and
-    ``frame_skip``: rate of those frames, the latter None if it is not known."""
+    ``frame_skip``: rate of those frames, the latter None if it is not known; ``shown``: the labels that its training clips had."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype):
         state = checkpoint.read_state(path)
@@ -23,7 +23,7 @@ class Sampler:
         self.config: TrainConfig = from_dict(state["config"], MODELS, str(path / "state.json"))
         info = DataInfo(**state["data"])
         self.fps, self.frame_skip, self.classes, self.num_classes = info.fps, info.frame_skip, info.classes, info.num_classes
-        self.family = self.config.family
+        self.family, self.shown = self.config.family, list(range(info.num_classes)) if info.shown is None else info.shown
         self._task = build_task(self.config, info, device)
         self.nets = self._task.nets
         checkpoint.load_nets(self._task.nets, checkpoint.read_tensors(path, "nets"), path)
@@ -43,7 +43,7 @@ class Sampler:
     def sample(self, latents: Tensor, labels: Tensor | None = None, video: Tensor | None = None) -> Tensor:
         """(B, latent_dim) -> float32 (B, 3, T, H, W) in [-1, 1] on the CPU, from the averaged weights. ``labels`` (B,) and ``video``
         (B, 3, T, H, W) where the family takes them."""
-        with hardware.autocast(self.dtype, self.device):
+        with hardware.sampling(self.dtype, self.device):
             return samples.generate(self._task, self._task.nets, Request(latents, labels, video), batch_size=len(latents)).clamp_(-1, 1)
 
     def surest(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Sampler:
         classifier (Razavi et al. 2019, arXiv 1906.00446). Only with ``names_classes``."""
         nets, candidates = self._task.nets, latents.shape[1]
         request = Request(latents.flatten(0, 1), labels.repeat_interleave(candidates))
-        with hardware.autocast(self.dtype, self.device), samples.evaluating(nets) as device:
+        with hardware.sampling(self.dtype, self.device), samples.evaluating(nets) as device:
             # In parts: memory must not grow with the number of candidates.
             sure = [self._task.certainty(nets, request[at:at + 16].to(device)) for at in range(0, len(request.latents), 16)]
             return torch.cat(sure).view(-1, candidates).argmax(1).cpu()
@@ -60,7 +60,7 @@ class Sampler:
         """What :meth:`sample` would give, as "film", and the parts it is made of by name, (B, 1 or 3, T, H, W).
         Only with ``has_streams``."""
         nets = self._task.nets
-        with hardware.autocast(self.dtype, self.device), samples.evaluating(nets) as device:
+        with hardware.sampling(self.dtype, self.device), samples.evaluating(nets) as device:
             parts = self._task.streams(nets, Request(latents, labels, video).to(device))
             return {name: part.float().cpu() for name, part in parts.items()}
 

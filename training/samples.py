@@ -27,9 +27,14 @@ def latents(number: int, dim: int, seed: int, start: int = 0, name: str = "sampl
     return torch.stack([torch.randn(dim, generator=torch_generator(seed, name, start + index)) for index in range(number)])
 
 
+def turns(labels: list[int], number: int, first: int = 0) -> Tensor:
+    """The classes of samples ``first`` to ``first + number - 1``, of which each next one takes the next of ``labels``: int64 (number,)."""
+    return torch.tensor(labels)[torch.arange(first, first + number) % len(labels)]
+
+
 def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, name: str = "sample", label: int | None = None) -> Request:
     """The same latents and clips for the same seed; labels take turns unless all are to be ``label``."""
-    labels = torch.arange(number) % max(1, len(dataset.classes)) if label is None else torch.full((number,), label)
+    labels = turns(dataset.labels().unique().tolist(), number) if label is None else torch.full((number,), label)
     video = to_float(real_clips(dataset, number, seed, label), torch.device("cpu")) if task.wants_video else None
     number = number if video is None else len(video)
     return Request(latents(number, task.latent_dim, seed, name=name), labels[:number], video)

@@ -63,8 +63,8 @@ def prepare(config: TrainConfig) -> Setup:
         raise UserError(f"{', '.join(files)}: not all processes read the same file; see that every machine has it")
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, dataset.frame_skip, partial(mean_frame, dataset), partial(clip_distance, dataset),
-                    partial(principal_components, dataset))
-    _warn_if_without_classes(config, info)
+                    partial(principal_components, dataset), dataset.labels().unique().tolist())
+    _warn_of_classes(config, info)
     clips = len(dataset.consecutive_clips() if config.ordered else dataset)
     steps = count_steps(config, clips)
     _warn_if_cut_short(config, steps, clips)
@@ -146,10 +146,15 @@ def _clips_per_step(config: TrainConfig) -> int:
     return config.batch_size * config.d_repeats
 
 
-def _warn_if_without_classes(config: TrainConfig, info: DataInfo) -> None:
+def _warn_of_classes(config: TrainConfig, info: DataInfo) -> None:
     """No error: the recipe for classes trains on videos without, only not for what it is there for."""
-    asked = [f"--{name} {getattr(config, name)}" for name in ("class_ce", "wrong_labels") if getattr(config, name)]
-    if asked and info.num_classes == 1:
+    asked = [f"--{name} {getattr(config, name)}" for name, usual in (("class_ce", 0), ("class_ce_d", None), ("wrong_labels", 0),
+                                                                     ("m_per_class", 1)) if getattr(config, name) != usual]
+    without = [name for label, name in enumerate(info.classes) if label not in info.shown]
+    if without:
+        distributed.warn(f"{len(without)} of {info.num_classes} classes have no clip to learn from (the first: {without[0]}), and are not "
+                         "shown among samples")
+    if asked and len(info.shown) == 1:
         distributed.warn(f"{' and '.join(asked)}: the videos of --data {config.data} are all of one class, so this has no effect; "
                          "classes are top-level folders, with no video beside them")
 

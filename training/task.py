@@ -102,11 +102,17 @@ class DataInfo:
     are, and after each of so many halvings of height and width."""
     components: Callable[[int], Tensor] | None = None
     """Gives so many principal components of the training frames, (N, 3, H, W)."""
+    shown: list[int] | None = None
+    """The labels that training clips have: a list of classes may name some of which there is no video. None: all of them."""
 
     @property
     def num_classes(self) -> int:
         """Videos without classes are all of one."""
         return max(1, len(self.classes))
+
+    def as_dict(self) -> dict:
+        """For JSON; what is computed from the frames is left out."""
+        return {"classes": self.classes, "fps": self.fps, "frame_skip": self.frame_skip, "shown": self.shown}
 
 
 class Task(Protocol):

@@ -54,6 +54,14 @@ def autocast(dtype: torch.dtype, device: torch.device):
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
+def sampling(dtype: torch.dtype, device: torch.device) -> contextlib.ExitStack:
+    """:func:`autocast`, in which float32 is float32: a context for what is shown and measured."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(autocast(dtype, device))
+        stack.enter_context(full_float32(device))
+        return stack.pop_all()
+
+
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """``tensor`` on ``device``. To CUDA through pinned memory: from any other the copy waits for all that the card has still to do. The
     allocator of pinned memory keeps what is freed until the copy is done; nowhere else is that so, and copies that do not wait arrive

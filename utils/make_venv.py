@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import venv
 from pathlib import Path
 
 PIP = "https://pypi.org/pypi/pip/json"
+MARKS = ("made_by_make", "ready")  # an environment begun here, and one that was finished (see Makefile)
 
 
 def main() -> None:
@@ -22,12 +24,27 @@ def main() -> None:
         sys.exit(f"error: Python {sys.version.split()[0]} is too old; 3.11 or newer is needed (make PYTHON=python3.11 ...)")
     if folder.is_symlink():  # what it leads to would be emptied
         sys.exit(f"error: {folder} is a link; remove it, or choose another place: make VENV=...")
+    _empty(folder)
     try:
         import ensurepip  # noqa: F401  (Debian ships it apart from Python)
-        venv.create(folder, with_pip=True, clear=True)
+        venv.create(folder, with_pip=True)
     except (ImportError, subprocess.CalledProcessError):
-        venv.create(folder, with_pip=False, clear=True)
+        venv.create(folder, with_pip=False)
         _fetch_pip(folder / "bin" / "python")
+
+
+def _empty(folder: Path) -> None:
+    """Leave nothing there but our mark. What others put there is not touched."""
+    inside = list(folder.iterdir()) if folder.is_dir() else []
+    if inside and not any((folder / mark).is_file() for mark in MARKS):
+        sys.exit(f"error: {folder} holds what make did not put there; move it, or choose another place: make VENV=...")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKS[0]).touch()
+    for path in inside:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARKS[0]:
+            path.unlink()
 
 
 def _fetch_pip(python: Path) -> None:

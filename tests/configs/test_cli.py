@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.cli import parse
+from configs.generate import GenerateConfig
 from configs.schema import TrainConfig
 from training.registry import MODELS
 from utils.errors import UserError
@@ -88,6 +89,9 @@ def test_a_flag_silences_the_rivals_of_a_file(write):
     config = parsed("--config", path, "--fps", 5, "--epochs", 2)
     assert (config.frame_skip, config.fps, config.steps, config.epochs) == (1, 5.0, None, 2)
     assert "exclude" in complaint("--fps", 5, "--frame_skip", 2)
+    for nothing in (["--epochs", "null"], ["--epochs=null"], ["--fps", "null"]):  # takes nothing from the file
+        config = parsed("--config", path, *nothing)
+        assert (config.frame_skip, config.fps, config.steps, config.epochs) == (3, None, 5, None)
 
 
 @pytest.mark.parametrize("argv, urls, out", [
@@ -222,3 +226,9 @@ def test_home_is_home_in_files_too(write, monkeypatch):
 def test_yaml_may_merge(write):
     config = parsed("--config", write("<<: {lr: 1.0e-3, seed: 3}\nseed: 4\n"))
     assert config.lr == 1e-3 and config.seed == 4
+
+
+@pytest.mark.parametrize("word", ["#dance", "&a", "~"])
+def test_a_name_that_is_nothing_in_yaml_is_a_name_as_a_flag(word):
+    assert parse(GenerateConfig, ["--label", word]).label == parse(GenerateConfig, [f"--label={word}"]).label == word
+    assert parse(GenerateConfig, ["--label", "null"]).label is None

@@ -17,8 +17,9 @@ from data.dataset import VideoDataset, nearest_skip
 from data.decode import fit_frame, read_frames
 from data.extract import Extraction, extract_all, extract_frames
 from data.health import Health
-from data.layouts import Source
+from data.layouts import Source, find_sources
 from data.pool import WorkerPool
+from data.scan import scan
 from tests.conftest import ROOT
 from tests.data.films import moving, numbered, numbers, texture, write_film
 from utils.errors import UserError
@@ -210,7 +211,7 @@ def test_what_must_not_be_used_is_part_of_the_key(tmp_path):
     path, counts = write_film(tmp_path / "a.mp4", numbered(20)), []
     with WorkerPool(1, context="fork") as pool:
         for bad in ([], [(0.19, 0.41)]):  # six frames, from the sixth
-            health = Health("a.mp4", frames=20, bad=bad, content="x")
+            health = Health("a.mp4", frames=14 if bad else 20, bad=bad, content="x")
             _, entries_ = extract_all(FrameCache(cache_folder(tmp_path / "c")), [Source(path, "video", "a.mp4")], [health],
                                       Extraction(32, 32), pool, quiet=True)
             counts.append(entries_[0]["frames"])
@@ -248,3 +249,29 @@ def test_what_cannot_be_used_is_told(tmp_path, capsys):
     build(False)
     assert capsys.readouterr().err == (f"warning: {tmp_path / 'v'}: 2 videos: 1 ok, 1 empty; 20 usable frames "
                                        "(b.mp4: empty, empty file (0 bytes))\n")
+
+
+def test_a_film_that_is_cut_short_while_it_is_read_leaves_no_entry(tmp_path):
+    path, how = write_film(tmp_path / "v" / "a.avi", moving(60)), Extraction(24, 40)
+    layout, cache, whole = find_sources(tmp_path / "v"), FrameCache(cache_folder(tmp_path / "c")), path.read_bytes()
+    with WorkerPool(1, context="fork") as pool:
+        health, = scan(layout, pool, quiet=True).videos
+        path.write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(UserError, match=r"a\.avi: changed while it was read; start again once it is complete"):
+            extract_all(cache, layout.sources, [health], how, pool, quiet=True)
+        path.write_bytes(whole)
+        _, (entry,) = extract_all(cache, layout.sources, [health], how, pool, quiet=True)
+    assert entry["frames"] == health.frames == 60
+
+
+@pytest.mark.parametrize("name", ["frames/.a.1.0a1b2c3d.tmp.npy", "health/.a.1.0a1b2c3d.tmp.json", "synthetic/.a.1.0a1b2c3d.tmp/0.mp4"])
+def test_what_killed_runs_left_behind_is_cleared_after_a_day(tmp_path, name):
+    left = tmp_path / name
+    left.parent.mkdir(parents=True)
+    left.touch()
+    outer = tmp_path / "/".join(name.split("/")[:2])
+    cache_folder(tmp_path)
+    assert outer.exists()
+    os.utime(outer, (0, 0))
+    cache_folder(tmp_path)
+    assert not outer.exists()

@@ -21,6 +21,9 @@ def behave(task, beat):
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "exit":
         os._exit(3)
+    if kind == "crash once" and not value.exists():
+        value.touch()
+        os._exit(3)
     if kind == "hang":
         time.sleep(60)
     if kind == "slow":  # longer than the allowed silence, but alive
@@ -41,7 +44,7 @@ def test_crash_and_hang_cost_only_their_own_task(context):
     tasks = [("ok", 0), ("crash", 1), ("hang", 2), ("exit", 3), ("slow", 8), ("ok", 5)]
     finished, beats = [], []
     with WorkerPool(2, context=context, silence=5 if context == "fork" else 30) as pool:
-        results = pool.map(behave, tasks, on_done=finished.append, on_beat=beats.append)
+        results = pool.map(behave, tasks, on_done=lambda task, result: finished.append(task), on_beat=beats.append)
     assert [result[0] for result in results if not isinstance(result, Failure)] == [0, 8, 5]
     assert "SIGSEGV" in results[1].reason and "hung" in results[2].reason and "exit status 3" in results[3].reason
     assert sorted(finished) == list(range(6)) and sum(beats) == 8
@@ -69,3 +72,26 @@ def test_workers_end_with_their_parent():
         time.sleep(0.1)
     alive = [pid for pid in pids if os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read().split(")")[1][:3]]
     assert not alive
+
+
+def test_a_task_whose_worker_died_is_tried_once_more_when_the_others_are_done(tmp_path):
+    finished = []
+    with WorkerPool(2, context="fork") as pool:
+        results = pool.map(behave, [("crash once", tmp_path / "mark"), ("slow", 1), ("ok", 2)],
+                           on_done=lambda task, result: finished.append((task, result[0])))
+    assert finished[-1] == (0, tmp_path / "mark") and sorted(finished[:2]) == [(1, 1), (2, 2)]
+    assert [result[0] for result in results] == [tmp_path / "mark", 1, 2]
+
+
+def test_a_pause_of_the_whole_job_is_no_silence():
+    code = ("from data.pool import Failure, WorkerPool; from tests.data.test_pool import behave\n"
+            "print('begun', flush=True)\n"
+            "with WorkerPool(2, context='fork', silence=2.0) as pool: results = pool.map(behave, [('slow', 5), ('slow', 5)])\n"
+            "print(*(isinstance(result, Failure) for result in results))")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(1.5)
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.killpg(process.pid, signal.SIGCONT)
+        assert process.stdout.read().split() == ["False", "False"]

@@ -52,3 +52,11 @@ def test_weights_may_be_given_one_by_one():
     words = evaluate.merge_weights(["--weights", "own=runs/a", "--seed", "3", "--weights=i3d=x.pt"])
     assert words == ["--seed", "3", "--weights=own=runs/a,i3d=x.pt"]
     assert split_weights("own=runs/a, i3d=x.pt") == ("runs/a", {"i3d": "x.pt"}) and split_weights(None) == (None, {})
+
+
+@pytest.mark.parametrize("flag, value, fixed", [("metrics", "swd", "fid_random"), ("num_samples", 1024, 16)])
+def test_a_protocol_refuses_other_settings_though_they_are_usual(flag, value, fixed):
+    with pytest.raises(UserError, match=f"--{flag} {value}: --protocol fid_random_16 fixes it at {fixed}"):
+        EvaluateConfig(real="a", fake="b", protocol="fid_random_16", **{flag: value}).check()
+    usual = EvaluateConfig(real="a", fake="b").check()
+    assert (usual.metrics, usual.num_samples) == ("swd", 1024)

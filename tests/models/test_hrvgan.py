@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from data.synthetic import make_synthetic
-from generate import GenerateConfig, film_frames
+from generate import GenerateConfig, class_numbers, film_frames
 from models.hrvgan import DownBlock, build
 from models.hrvgan_parts import HRVGANConfig, Modulation, Paint, UpBlock, check_frames, initialise
 from models.shape import ClipShape
@@ -294,6 +294,18 @@ def test_trains_on_every_layout(runner, tmp_path, layout):
         grid = next(film_frames(sampler, GenerateConfig(num_frames=1, grid=f"1x{number}").check(), 24))
         ends = [next(film_frames(sampler, GenerateConfig(num_frames=1, grid=f"1x{number}", label=name).check(), 24)) for name in classes]
         assert all(np.array_equal(grid[:, 16 * at:16 * at + 16], ends[at][:, 16 * at:16 * at + 16]) for at in range(number))
+
+
+def test_classes_of_a_list_without_a_video_are_told_and_not_shown(runner, tmp_path):
+    ucf(tmp_path / "data")
+    (tmp_path / "data" / "ucfTrainTestlist" / "classInd.txt").write_text("1 Archery\n2 Bowling\n3 Zumba\n")
+    out = tmp_path / "run"
+    done = runner.train(*TINY, "--data", tmp_path / "data", "--steps", 1, "--out", out)
+    assert "1 of 3 classes have no clip to learn from (the first: Bowling)" in done.stderr
+    assert json.loads((newest(out) / "state.json").read_text())["data"]["shown"] == [0, 2]
+    sampler = load_sampler(out, device="cpu", precision="fp32")
+    assert sampler.num_classes == 3 and class_numbers(sampler, None, 1, 4).tolist() == [2, 0, 2, 0]
+    assert class_numbers(sampler, "Bowling", 0, 1).tolist() == [1]  # who asks for it gets it
 
 
 def test_a_modulation_scales_about_one_and_begins_weak():

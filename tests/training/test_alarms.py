@@ -144,6 +144,14 @@ def test_trouble_that_was_only_told_so_far_does_what_is_asked_for_now(runner, tm
     assert [alarm["kind"] for alarm in alarms(out)] == ["discriminator won"] * 2 and alarms(out)[1]["step"] == 60 + 20
 
 
+def test_trouble_that_was_only_counted_so_far_is_told_by_a_smaller_patience(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, *WON, "--steps", 60, "--on_alarm", "stop", "--alarm_patience", 1000)
+    assert not alarms(out)
+    runner.train("--out", out, *WON, "--on_alarm", "stop", "--alarm_patience", 20, expect=3)
+    assert [(alarm["kind"], alarm["step"]) for alarm in alarms(out)] == [("discriminator won", 60 + 20)]
+
+
 def test_rollback_goes_on_at_half_the_learning_rate(runner, tmp_path):
     """Rolled back to its very beginning, a run is the run that had half the rate from the start, to the last bit."""
     straight, out = tmp_path / "straight", tmp_path / "run"

@@ -44,7 +44,7 @@ def advance(nets, optimizers, seed: int) -> None:
 
 def save(folder, step, nets, optimizers, keep=3, every=1, **state) -> Path:
     groups = {"nets": checkpoint.net_tensors(nets), "optimizer": checkpoint.optimizer_tensors(optimizers)}
-    return checkpoint.save(folder, checkpoint.name_of(step), groups, {"step": step, **state}, keep, every)
+    return checkpoint.save(folder, checkpoint.name_of(step), groups, {"step": step, "config": {"checkpoint_every": every}, **state}, keep)
 
 
 @pytest.mark.parametrize("d_norm", ["none", "batch", "spectral"])
@@ -80,7 +80,7 @@ from training import checkpoint
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 nets = {"net": nn.Sequential(*[nn.Linear(4096, 4096, bias=False) for _ in range(5)])}
 before = peak()
-path = checkpoint.save(Path(sys.argv[1]), "step_000001", {"nets": checkpoint.net_tensors(nets)}, {}, keep=1, every=1)
+path = checkpoint.save(Path(sys.argv[1]), "step_000001", {"nets": checkpoint.net_tensors(nets)}, {}, keep=1)
 checkpoint.load_nets(nets, checkpoint.read_tensors(path, "nets"), path)
 print(peak() - before)
 """
@@ -112,7 +112,7 @@ def test_learning_rates_are_not_taken_from_the_checkpoint(tmp_path):
 def test_the_newest_are_kept_and_latest_follows(tmp_path):
     nets, optimizers = new_training()
     for step in (5, 10, 999_999, 1_000_000):  # one digit more sorts as a number, not as text
-        save(tmp_path, step, nets, optimizers, keep=2, every=1)
+        save(tmp_path, step, nets, optimizers, keep=2)
         assert checkpoint.latest(tmp_path).name == checkpoint.name_of(step)
     assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_999999", "step_1000000"]
     assert {path.name for path in tmp_path.iterdir()} == {"step_999999", "step_1000000", "latest"}
@@ -121,7 +121,7 @@ def test_the_newest_are_kept_and_latest_follows(tmp_path):
 def test_pointers_name_checkpoints_for_flags_too(tmp_path):
     nets, optimizers = new_training()
     for step in (5, 10, 15, 20):
-        save(tmp_path, step, nets, optimizers, keep=1, every=1)
+        save(tmp_path, step, nets, optimizers, keep=1)
         if step == 10:
             checkpoint.point(tmp_path, "best", "step_000010")
     assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_000010", "step_000020"]
@@ -137,10 +137,19 @@ def test_others_may_read_what_the_umask_allows(tmp_path):
     nets, optimizers = new_training()
     before = os.umask(0o027)
     try:
-        save(tmp_path, 5, nets, optimizers, keep=2, every=1)
+        save(tmp_path, 5, nets, optimizers, keep=2)
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in checkpoint.latest(tmp_path).iterdir()} == {0o640}
+
+
+def test_those_of_an_earlier_interval_count(tmp_path):
+    nets, optimizers = new_training()
+    for step, every in ((5, 5), (10, 5), (13, 5), (16, 8), (24, 8)):
+        save(tmp_path, step, nets, optimizers, keep=3, every=every)
+    assert [path.name for path in checkpoint.listed(tmp_path)] == ["step_000010", "step_000016", "step_000024"]
+    (tmp_path / "step_000010" / "state.json").write_text("{")  # damaged: it counts as one
+    assert [path.name for path in checkpoint.regular(tmp_path)] == ["step_000010", "step_000016", "step_000024"]
 
 
 def test_a_checkpoint_of_an_interruption_goes_with_the_next_one(tmp_path):
@@ -246,7 +255,7 @@ def _save_until_killed(folder: str, step: int) -> None:
     torch.set_num_threads(1)
     while True:
         step += 1
-        checkpoint.save(Path(folder), checkpoint.name_of(step), _groups(step), {"step": step}, keep=2, every=1)
+        checkpoint.save(Path(folder), checkpoint.name_of(step), _groups(step), {"step": step}, keep=2)
 
 
 def _assert_all_whole(folder: Path) -> int:
@@ -262,7 +271,7 @@ def _assert_all_whole(folder: Path) -> int:
 
 def test_killed_at_any_moment_every_checkpoint_is_whole(tmp_path):
     chance = random.Random(0)
-    checkpoint.save(tmp_path, checkpoint.name_of(0), _groups(0), {"step": 0}, keep=2, every=1)
+    checkpoint.save(tmp_path, checkpoint.name_of(0), _groups(0), {"step": 0}, keep=2)
     reached, leftovers = 0, 0
     for _ in range(15):
         victim = processes.Process(target=_save_until_killed, args=(str(tmp_path), checkpoint.order(checkpoint.listed(tmp_path)[-1])[1]))
@@ -287,7 +296,7 @@ def _save_on_a_full_disk(folder: str, limit: int, result) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     groups = _groups(2) | {"optimizer": {"big": torch.zeros(100_000)}}
     try:
-        checkpoint.save(Path(folder), checkpoint.name_of(2), groups, {"step": 2, "note": "x" * 5000}, keep=1, every=1)
+        checkpoint.save(Path(folder), checkpoint.name_of(2), groups, {"step": 2, "note": "x" * 5000}, keep=1)
         result.send("no error")
     except OSError as error:
         result.send(type(error.errno).__name__)
@@ -297,7 +306,7 @@ def _save_on_a_full_disk(folder: str, limit: int, result) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1000, 150_000], ids=["first file", "header", "third file"])
 def test_a_full_disk_leaves_the_earlier_checkpoint_alone(tmp_path, limit):
-    checkpoint.save(tmp_path, checkpoint.name_of(1), _groups(1), {"step": 1}, keep=1, every=1)
+    checkpoint.save(tmp_path, checkpoint.name_of(1), _groups(1), {"step": 1}, keep=1)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     mine, theirs = processes.Pipe()
     process = processes.Process(target=_save_on_a_full_disk, args=(str(tmp_path), limit, theirs))

@@ -152,7 +152,9 @@ def test_lines_of_later_steps_go_though_nothing_is_evaluated_any_more(runner, tm
 def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
     """Training is complete then; the same command only evaluates. A failure is one warning."""
     out = tmp_path / "run"
-    command = ["--out", out, *FP32, "--steps", 6, "--eval_every", "6", "--eval_flags=--data nowhere"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = ["--out", out, *FP32, "--steps", 6, "--eval_every", "6", f"--eval_flags=--data {empty}"]
     run = runner.start(*command)
     assert run.until(lambda: at_work(out) and "waiting for the evaluation of step 6 " in run.stderr)
     run.signal(signal.SIGINT)
@@ -161,7 +163,7 @@ def test_interrupted_while_it_waits_at_the_end(runner, tmp_path):
     again = runner.train(*command)
     assert "complete at step 6" in again.stdout and outcome(out) == before
     (warning,) = re.findall("WARNING.*", again.stderr)
-    assert "evaluation of step 6 failed, training goes on: --data nowhere: there is no such file or folder" in warning
+    assert f"evaluation of step 6 failed, training goes on: --data {empty}: " in warning
     assert not told(out) and checkpoint.named(out / "checkpoints", "best") is None
 
 
@@ -197,6 +199,8 @@ def test_one_of_two_processes_evaluates_and_the_other_does_not_wait(runner, tmp_
     (["--metrics", "fid,swd"], "--metrics fid,swd: fid tells which checkpoint is best, and cannot be computed: no weights for"),
     (["--metrics", "is_c3d", "--eval_flags=--weights c3d=README.md"], "cannot be computed: no weights for the network c3d_mean"),
     (["--metrics", "swd,fid", "--eval_flags=--weights inception=missing.pth"], "--weights inception=missing.pth: there is no such file"),
+    (["--eval_flags", "--data nowhere"], "--eval_flags --data nowhere: --data nowhere: there is no such file or folder"),
+    (["--metrics", "fvd_own", "--eval_flags=--weights own=nowhere"], "--weights own=nowhere: there is no such file or folder"),
     (["--metrics", "swd,fvd_own"], "fvd_own takes the features of a discriminator of yours; name its run")])
 def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
     refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2,

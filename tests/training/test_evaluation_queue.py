@@ -30,6 +30,8 @@ while order.get("wait"):
 if "fail" in order:
     sys.exit("some words\\nerror: " + order["fail"])
 metrics = {name: {"score": {"value": value}, "floor": {"value": 1.5}, "better": "lower"} for name, value in order["values"].items()}
+if "digest" in order:
+    metrics["swd"]["protocol_digest"] = order["digest"]
 if "psnr" in metrics:
     metrics["psnr"] |= {"floor": None, "better": "higher"}
 if "diversity" in metrics:
@@ -64,7 +66,8 @@ def run(tmp_path):
         name = checkpoint.name_of(step, rollbacks)
         (made.checkpoints / name).mkdir()
         (made.checkpoints / name / "order.json").write_text(json.dumps(order))
-        checkpoint.save(made.checkpoints, name, {}, {}, evaluations._config.keep, 10, evaluations.held)
+        (made.checkpoints / name / "state.json").write_text('{"config": {"checkpoint_every": 10}}')
+        checkpoint.save(made.checkpoints, name, {}, {}, evaluations._config.keep, evaluations.held)
         evaluations.add(made.checkpoints / name)
 
     made.begin, made.save = begin, save
@@ -266,3 +269,16 @@ def test_an_evaluation_that_comes_late_takes_its_place(run):
     (run.checkpoints / "step_000020" / "order.json").write_text('{"values": {"swd": 20}}')
     end(run.begin(30, keep=9))
     assert [row["step"] for row in run.rows()] == [10, 20, 30]
+
+
+def test_values_of_different_protocols_are_not_compared(run, capfd):
+    evaluations = run.begin(0, keep=9)
+    for step, value, digest in ((10, 1.0, "a"), (20, 1.0, "a"), (30, 1.0, "a"), (40, 2.0, "b"), (50, 1.9, "b"), (60, 2.0, "b")):
+        run.save(evaluations, step, values={"swd": value}, digest=digest)
+        end(evaluations)
+    assert not evaluations.alarms and run.best() == "step_000050"
+    for step in (70, 80, 90):
+        run.save(evaluations, step, values={"swd": 3.0}, digest="b")
+    end(evaluations)
+    (alarm,) = evaluations.alarms
+    assert alarm["kind"] == "evaluations worsen" and "has been 2 (" not in alarm["message"] and run.best() == "step_000050"
