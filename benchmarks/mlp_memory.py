@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.machine import describe, summary
 from configs.cli import parse
 from configs.schema import TrainConfig
@@ -76,7 +78,8 @@ def memory(out: Path, *arguments: str, steps: int = 3) -> dict:
 
 
 def follow(seeds: int, steps: int) -> dict:
-    """Both optimisers on the same small pair, with and without a first moment: losses as means over seeds, final distances."""
+    """Both optimisers on the same small pair, with and without a first moment: of each seed final distance and losses, and the latter's
+    mean, least and most over seeds, step by step in 40 parts."""
     found = {}
     for beta1 in ("0", "0.5"):
         for optimizer in ("adam", "adam_lean"):
@@ -84,13 +87,14 @@ def follow(seeds: int, steps: int) -> dict:
             for seed in range(seeds):
                 config = parse(TrainConfig, [*SMALL, "--optimizer", optimizer, "--beta1", beta1, "--seed", str(seed)], models=MODELS)
                 ends.append(train_small(config, steps))
-            last = {name: [sum(curve[name][-steps // 4:]) / (steps // 4) for curve, _ in ends] for name in ("d", "g")}
-            found[f"{optimizer}, beta1 {beta1}"] = {
-                "swd_color": summary([distance for _, distance in ends]),
-                **{f"loss_{name}_last_quarter": summary(values) for name, values in last.items()},
-                **{f"loss_{name}_every_{steps // 40}_steps": [
-                    round(sum(sum(curve[name][at:at + steps // 40]) for curve, _ in ends) / len(ends) / (steps // 40), 3)
-                    for at in range(0, steps, steps // 40)] for name in ("d", "g")}}
+            part, told = steps // 40, {"swd_color": summary([distance for _, distance in ends])}
+            for name in ("d", "g"):
+                curves = np.array([curve[name] for curve, _ in ends])
+                told[f"loss_{name}_last_quarter"] = summary(curves[:, -steps // 4:].mean(1).tolist())
+                parts = curves[:, :40 * part].reshape(seeds, 40, part).mean(2)
+                told[f"loss_{name}_every_{part}_steps"] = {
+                    kind: [round(float(value), 3) for value in getattr(parts, kind)(0)] for kind in ("mean", "min", "max")}
+            found[f"{optimizer}, beta1 {beta1}"] = told
     return found
 
 
@@ -121,10 +125,12 @@ def plot(small: dict, path: Path) -> None:
         for optimizer, line in (("adam", "-"), ("adam_lean", "--")):
             for name, colour in (("d", "tab:orange"), ("g", "tab:blue")):
                 (curve,) = [values for key, values in small[f"{optimizer}, beta1 {beta1}"].items() if key.startswith(f"loss_{name}_every")]
-                width = small["steps"] / len(curve)
-                axis.plot([width * (index + 0.5) for index in range(len(curve))], curve, line, color=colour,
+                width = small["steps"] / len(curve["mean"])
+                places = [width * (index + 0.5) for index in range(len(curve["mean"]))]
+                axis.plot(places, curve["mean"], line, color=colour,
                           label=f"{optimizer}, {'discriminator' if name == 'd' else 'generator'}")
-        axis.set(title=f"beta1 {beta1}", xlabel="step", ylabel=f"loss, mean of {small['seeds']} seeds")
+                axis.fill_between(places, curve["min"], curve["max"], color=colour, alpha=0.12, linewidth=0)
+        axis.set(title=f"beta1 {beta1}", xlabel="step", ylabel=f"loss, mean and range of {small['seeds']} seeds")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path)
 

@@ -1,11 +1,13 @@
 """Downloading from pages: yt-dlp's generic extractor on a server of ours, and a stand-in for pytube."""
 
 import contextlib
+import hashlib
 import sys
 import types
 
 import pytest
 
+from data.dataset import VideoDataset
 from data.fetch import Limits
 from data.layouts import find_sources
 from data.sites import Pytube, YtDlp
@@ -70,6 +72,18 @@ class TestYtDlp:
         assert "2 of 2 obtained" in get(page)[0] and len(site.asked) == asked + 1  # the list alone
         (tmp_path / "videos" / "Walks (1).mp4").unlink()
         assert "1 of 1 obtained" in get(page, "--max_videos", 1)[0] and len(files(tmp_path)) == 2
+
+    def test_real_clips_of_a_page_can_be_trained_on(self, site, clips, get, tmp_path):
+        page = site.put("/page", b'<html><title>Clips</title><video src="/1.mp4"></video><video src="/2.mp4"></video></html>',
+                        type="text/html")
+        for number, name in enumerate(("bikes.mp4", "carphone_pristine.mp4"), 1):
+            site.put(f"/{number}.mp4", (clips / name).read_bytes(), cuts=[50_000])
+        said, entries = get(page)
+        assert "2 of 2 obtained" in said and not get.kept
+        assert {entry["sha256"] for entry in entries.values()} == {
+            hashlib.sha256((clips / name).read_bytes()).hexdigest() for name in ("bikes.mp4", "carphone_pristine.mp4")}
+        dataset = VideoDataset(tmp_path / "videos", 32, 32, 8, frame_skip=4, cache_dir=tmp_path / "cache", quiet=True)
+        assert len(dataset.names) == 2 and not dataset.report.unusable and dataset[0]["video"].float().std() > 10
 
     def test_a_feed(self, site, film, get, tmp_path):
         items = "".join(f"<item><title>Part {name}</title><enclosure url='{site.put(f'/{name}', film)}' type='video/mp4'/></item>"

@@ -16,6 +16,7 @@ from tests.configs.test_recipes import FOLDER
 from tests.training.runner import QUICK, newest, outcome
 from training import checkpoint
 from training.registry import FAMILIES, MODELS
+from training.restore import load_sampler
 from training.task import DataInfo, Request
 from utils.errors import UserError
 
@@ -276,6 +277,13 @@ def test_the_mean_of_the_training_frames_reaches_the_background(runner, tmp_path
     train(runner, tmp_path / "run", "vgan", "--model.g_mean", "true", "--steps", 1)
     mean = checkpoint.read_tensors(newest(tmp_path / "run"), "nets")["generator.mean"]
     assert mean.shape == (3, 16, 16) and mean.std() > 0.01
+
+
+def test_clips_at_a_rate_of_their_own(runner, tmp_path):
+    for fps in (8, 12):
+        train(runner, tmp_path / str(fps), "vgan", "--fps", fps, "--steps", 1)
+    slow, fast = (load_sampler(tmp_path / str(fps), device="cpu") for fps in (8, 12))
+    assert (slow.fps, fast.fps) == (8, 12) and slow.videos != fast.videos
 
 
 def test_samples_begin_with_the_frame_they_were_asked_for():

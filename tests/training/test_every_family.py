@@ -58,6 +58,19 @@ def test_options(family, name):
         assert torch.equal(trained(family, steps=1, **OPTIONS[name]), trained(family, steps=1))
 
 
+TOGETHER = {"loss": "rpgan", "r1": 1.0, "r2": 0.5, "penalty_every": 2, "augment": "translation,cutout", "spectral_norm": True,
+            "accumulate": 2, "d_repeats": 2, "clip_grad": 1.0, "share_fakes": False, "minibatch_std": False}
+
+
+@pytest.mark.parametrize("family", GANS)
+def test_options_together(family):
+    """None is lost beside all the others."""
+    every = trained(family, **TOGETHER)
+    assert every.isfinite().all()
+    for name in set(TOGETHER) - {"minibatch_std"}:
+        assert not torch.equal(trained(family, **{other: value for other, value in TOGETHER.items() if other != name}), every), name
+
+
 @pytest.mark.parametrize("family", GANS)
 def test_minibatch_deviation(family):
     assert len(trained(family, minibatch_std=False)) < len(trained(family))
