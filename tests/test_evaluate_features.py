@@ -89,8 +89,9 @@ def test_a_named_protocol_is_kept_and_another_number_of_clips_refused(folders, t
                        "--output", str(tmp_path)])
 
 
-def test_a_discriminator_of_ours_is_a_network(run, tmp_path):
-    evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own={run}", "--num_samples", "12",
+def test_a_discriminator_of_ours_is_a_network(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))  # no shell expands what follows own=
+    evaluate.main(["--checkpoint", str(run), "--metrics", "fvd_own", "--weights", f"own=~/{run.name}", "--num_samples", "12",
                    "--output", str(tmp_path)])
     found = values_of(tmp_path)["metrics"]["fvd_own"]
     assert found["score"]["value"] > found["floor"]["value"] and found["protocol"]["weights"].startswith("own ")

@@ -54,12 +54,11 @@ def autocast(dtype: torch.dtype, device: torch.device):
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
-def sampling(dtype: torch.dtype, device: torch.device) -> contextlib.ExitStack:
+@contextlib.contextmanager
+def sampling(dtype: torch.dtype, device: torch.device):
     """:func:`autocast`, in which float32 is float32: a context for what is shown and measured."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(autocast(dtype, device))
-        stack.enter_context(full_float32(device))
-        return stack.pop_all()
+    with autocast(dtype, device), full_float32(device):
+        yield
 
 
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -303,9 +303,16 @@ def test_classes_of_a_list_without_a_video_are_told_and_not_shown(runner, tmp_pa
     done = runner.train(*TINY, "--data", tmp_path / "data", "--steps", 1, "--out", out)
     assert "1 of 3 classes have no clip to learn from (the first: Bowling)" in done.stderr
     assert json.loads((newest(out) / "state.json").read_text())["data"]["shown"] == [0, 2]
+    assert "has no effect" not in done.stderr
     sampler = load_sampler(out, device="cpu", precision="fp32")
     assert sampler.num_classes == 3 and class_numbers(sampler, None, 1, 4).tolist() == [2, 0, 2, 0]
     assert class_numbers(sampler, "Bowling", 0, 1).tolist() == [1]  # who asks for it gets it
+
+
+def test_settings_for_classes_are_told_to_do_nothing_without(runner, tmp_path):
+    unlabelled(tmp_path)
+    done = runner.train(*TINY, "--data", tmp_path / "one.mp4", "--steps", 1, "--class_ce_d", 4, "--m_per_class", 2, "--out", tmp_path / "run")
+    assert "--class_ce_d 4.0 and --m_per_class 2: the videos of --data " in done.stderr and "are all of one class" in done.stderr
 
 
 def test_a_modulation_scales_about_one_and_begins_weak():

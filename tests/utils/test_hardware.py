@@ -46,9 +46,13 @@ def test_bfloat16_is_taken_on_a_cpu_that_is_faster_in_it(monkeypatch, vendor, av
 
 def test_float32_is_whole_on_cuda_where_it_is_asked_for():
     before = torch.backends.cudnn.allow_tf32
-    with hardware.full_float32(torch.device("cuda")):
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
+    for context in (hardware.full_float32(torch.device("cuda")), hardware.sampling(torch.float32, torch.device("cuda"))):
+        with context:
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32 == before
+    with hardware.sampling(torch.bfloat16, torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
 
 
 def test_the_first_process_is_through_before_the_others_begin(monkeypatch):
