@@ -21,6 +21,7 @@ from evaluation.folders import measure_folder_sets, measure_pairs
 from evaluation.measured import Measured, together
 from evaluation.models import measure_model
 from evaluation.networks import load_networks
+from evaluation.sources import keep_out
 from metrics import report
 from metrics.compare import compare
 from metrics.registry import choose, describe
@@ -51,9 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, source in given(config, "real", "fake", "data").items():
         if not is_synthetic(source) and not Path(source).exists():
             raise UserError(f"--{name} {source}: there is no such file or folder")
-        if Path(source).is_dir() and output.resolve().is_relative_to(Path(source).resolve()):
-            raise UserError(f"--output {output}: lies in --{name} {source}, where the report's pictures would be measured next time; "
-                            "take another folder")
+        keep_out(output, f"--{name}", source)
     distributed.start(hardware.pick_device(config.device, distributed.local_rank()))
     measured = measure(config)
     if measured is not None:  # else another process writes the report
@@ -77,8 +76,9 @@ def measure(config: EvaluateConfig) -> Measured | None:
     elif config.checkpoint:
         parts = measure_model(config, pairs, sets, networks)
     else:
-        parts = [measure_pairs(config, pairs)] if pairs and distributed.is_main() else []
-        parts += [measure_folder_sets(config, sets, networks)] if sets else []
+        # Sets first: they may be refused, and pairs may have taken hours by then.
+        of_sets = [measure_folder_sets(config, sets, networks)] if sets else []
+        parts = ([measure_pairs(config, pairs)] if pairs and distributed.is_main() else []) + of_sets
     if not distributed.is_main():
         return None
     measured = together(list(chosen), parts)

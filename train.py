@@ -57,9 +57,11 @@ def check_evaluation(config: TrainConfig) -> None:
         raise UserError(f"--eval_flags {config.eval_flags}: checkpoint and output are chosen by training, metrics and num_samples by "
                         "--metrics and --eval_samples")
     own, given = split_weights(wanted.weights)
+    if own is not None and Path(own).expanduser().resolve().is_relative_to(Path(config.out).resolve()):
+        raise UserError(f"--eval_flags {config.eval_flags}: the discriminator of this run changes, and with it what a distance means; "
+                        "name another run")
     for flag, place in (("--data ", wanted.data), ("--weights own=", own)):
-        # A run's own folder comes to be while it trains.
-        if place is not None and not (is_synthetic(place) or place == config.out or Path(place).expanduser().exists()):
+        if place is not None and not (is_synthetic(place) or Path(place).expanduser().exists()):
             raise UserError(f"--eval_flags {config.eval_flags}: {flag}{place}: there is no such file or folder")
     for name, metric in chosen.items():
         if metric.network == "own" and own is None:

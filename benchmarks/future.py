@@ -41,14 +41,13 @@ def clips_of(dataset: VideoDataset, number: int) -> tuple[Tensor, np.ndarray]:
 
 
 def gain(made: Tensor, real: Tensor, videos: np.ndarray) -> dict[str, float]:
-    """By how many dB the PSNR of ``made`` is above that of repeating the frame, a mean of clips, and a 95% interval of it over
-    ``videos``, by the spread of their means."""
+    """By how many dB the PSNR of ``made`` is above that of repeating the frame: the mean of the means of ``videos``, and a 95% interval
+    by their spread."""
     above = psnr(made[:, 1:], real[:, 1:], data_range=255) - psnr(real[:, :1].expand_as(real)[:, 1:], real[:, 1:], data_range=255)
     above = above.flatten(1).mean(1).numpy()
     by_video = np.array([above[videos == video].mean() for video in np.unique(videos)])
-    half = 1.96 * by_video.std(ddof=1) / len(by_video)**0.5
-    return {"mean": float(above.mean()), "low": float(by_video.mean() - half), "high": float(by_video.mean() + half),
-            "videos": len(by_video)}
+    mean, half = by_video.mean(), 1.96 * by_video.std(ddof=1) / len(by_video)**0.5
+    return {"mean": float(mean), "low": float(mean - half), "high": float(mean + half), "videos": len(by_video)}
 
 
 def measure(made: Tensor, real: Tensor, others: Tensor) -> dict[str, float]:

@@ -78,8 +78,8 @@ def memory(out: Path, *arguments: str, steps: int = 3) -> dict:
 
 
 def follow(seeds: int, steps: int) -> dict:
-    """Both optimisers on the same small pair, with and without a first moment: of each seed final distance and losses, and the latter's
-    mean, least and most over seeds, step by step in 40 parts."""
+    """Both optimisers on the same small pair, with and without a first moment: final distances, and losses in 40 parts, their mean, least
+    and most over seeds."""
     found = {}
     for beta1 in ("0", "0.5"):
         for optimizer in ("adam", "adam_lean"):

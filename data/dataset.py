@@ -120,6 +120,11 @@ class VideoDataset(torch.utils.data.Dataset):
         """The label of every clip, int64 (N,)."""
         return torch.from_numpy(np.repeat(self._segment_label, np.diff(self._clips_before)))
 
+    @property
+    def shown(self) -> list[int]:
+        """The labels that any clip has, in order."""
+        return np.unique(self._segment_label[np.diff(self._clips_before) > 0]).tolist()
+
     def largest_class(self) -> int:
         """The label that most clips have."""
         return int(self.labels().bincount().argmax())

@@ -139,8 +139,7 @@ def _content(source: Source, health: Health) -> str:
 def _check_unchanged(cache: FrameCache, key: str, source: Source, health: Health) -> None:
     """UserError, and no entry, if a video that gave fewer frames than were counted is another one by now: decoders take the end of a file
     that is still being copied for the end of the film."""
-    (content, _), = content_keys([source])
-    if health.content and content != health.content:
+    if health.content and content_keys([source])[0][0] != health.content:
         cache.forget(key)
         raise UserError(f"{source.path}: changed while it was read; start again once it is complete")
 
@@ -175,17 +174,21 @@ def extract_all(cache: FrameCache, sources: list[Source], healths: list[Health],
         size = frames * how.height * how.width * 3
         if size > (free := cache.free_bytes()):
             raise _full(cache, f"{free / 1e9:.1f} GB are free", size)
+
+        def check(task: int, result: dict | Failure) -> None:
+            index = todo[task]
+            if isinstance(result, dict) and result["frames"] < -(-healths[index].frames_at(how.fps) // how.frame_skip):
+                _check_unchanged(cache, keys[index], sources[index], healths[index])
+
         try:
             with Progress(total, f"extracting {len(todo)} video{'s' * (len(todo) != 1)}", "frames", quiet=quiet) as progress:
-                results = pool.map(extract_one, tasks, on_beat=progress.update)
+                results = pool.map(extract_one, tasks, on_beat=progress.update, on_done=check)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise _full(cache, error.strerror, size) from None
             raise
         for index, result in zip(todo, results):
             first_of[keys[index]] = result
-            if isinstance(result, dict) and result["frames"] < -(-healths[index].frames_at(how.fps) // how.frame_skip):
-                _check_unchanged(cache, keys[index], sources[index], healths[index])
         for index in missing:
             entries[index] = first_of[keys[index]]
     return keys, entries

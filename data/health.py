@@ -57,8 +57,10 @@ class Health:
         rate."""
         if not (fps and self.fps and self.frames):
             return self.frames
-        last = max(self.frames / self.fps, self.seconds) - 1 / self.fps
-        return floor(last * fps + 0.25 * min(1.0, fps / self.fps)) + 1
+        # Where frames come as they please, their number says little; what is damaged has no time of its own.
+        seconds = self.seconds if self.variable_rate and not self.bad else 0.0
+        last, before = ((self.frames - back) / self.fps for back in (1, 2))
+        return floor(max(last, seconds - 1 / self.fps) * fps + 0.25 * min(1.0, (last - before) * fps)) + 1
 
 
 def within(stretches: list[tuple[float, float]]) -> Callable[[float], bool]:

@@ -96,11 +96,11 @@ class WorkerPool:
                 return results
             patience = max(0.0, min(_SLICE_SECONDS, min(slot.deadline for slot in busy.values()) - time.monotonic()))
             ready = wait(list(busy), timeout=patience)
-            # Whoever stops a job, or a whole machine, stops its workers too: they are given that time.
-            stopped = time.monotonic() - heard - patience
-            heard = time.monotonic()
+            now = time.monotonic()
+            stopped, heard = now - heard - patience, now
             for slot in busy.values():
-                slot.deadline += max(0.0, stopped)
+                # Whoever stops a job, or a whole machine, stops its workers too: they are given that time.
+                slot.deadline += stopped if stopped > _SLICE_SECONDS else 0.0
                 if heard > slot.deadline and not slot.connection.poll():
                     finish(slot, Failure(f"the decoder hung: no sign of life for {self.silence:.0f} s"))
                     slot.stop()

@@ -176,7 +176,8 @@ class _Walk:
             measured = len(gaps) / (max(times) - min(times)) if health.variable_rate else 1 / statistics.fmean(near)
             # Headers are exact where time stamps are rounded, but some lie outright.
             health.fps = declared if abs(declared / measured - 1) < (0.005 if health.variable_rate else 0.02) else measured
-            health.drift, health.pace = _drift(times), _pace(gaps, health.fps)
+            health.drift = _drift(times)
+            health.pace = _pace(gaps, health.fps, health.drift)
         if times and health.fps:
             # The last picture may be held for longer, as GIFs like to; some files say any nonsense of their last packet.
             held = min(self.end, stream.duration * self._base) if stream.duration is not None else 0.0
@@ -251,13 +252,14 @@ def _drift(times: list[float]) -> float:
     return float(np.abs(np.sort(times) - np.linspace(min(times), max(times), len(times))).max())
 
 
-def _pace(gaps: list[float], fps: float) -> float:
-    """Frames a second by the shortest tenth of the ``gaps``, in order, between frames; ``fps`` where that is about the same."""
+def _pace(gaps: list[float], fps: float, drift: float) -> float:
+    """Frames a second by the shortest tenth of the ``gaps``, in order, between frames; ``fps`` where that is about the same and no frame
+    is as far from its place in an even row as the next one."""
     short = gaps[len(gaps) // 10]
-    if short > 0.8 / fps:
+    if short > 0.8 / fps and drift < 1 / fps:
         return fps
     # Time stamps are rounded: their mean is nearer the rate than any of them.
-    return min(1 / statistics.fmean(gap for gap in gaps if 0.8 * short < gap < 1.2 * short), max(fps, _FASTEST))
+    return min(1 / statistics.fmean(gap for gap in gaps if 0.85 * short < gap < 1.15 * short), max(fps, _FASTEST))
 
 
 def _of_the_machine(error: Exception) -> bool:

@@ -49,7 +49,7 @@ class EvaluateConfig:
     frames_per_clip: int = 1
     """Frames that metrics of single frames look at in each clip; neighbours are much alike, so more clips say more than more frames."""
     clip_frames: int | None = None
-    """Frames per clip; the fewest that the metrics need, or a model's own, if not given."""
+    """Frames per clip; if not given a model's own, or the fewest that the metrics need, and 16 for networks of clips."""
     one_per_video: bool = False
     """Draw at most one clip of each video."""
     max_frames_kept: int = 4096

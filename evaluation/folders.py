@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from data.decode import fit_frame, read_frames
-from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, Source, find_sources
+from data.layouts import IMAGE_ENDINGS, VIDEO_ENDINGS, Source, find_sources, find_split_lists
 from data.synthetic import is_synthetic
 from evaluation.config import EvaluateConfig, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import (check_clips, crowd, extracted, flags_of_evaluate, frames_needed, frames_of, rates, read_clips, resize,
-                                unusable)
+from evaluation.sources import (check_clips, crowd, extracted, flags_of_evaluate, frames_of, rates, read_clips, resize, unusable,
+                                usual_frames)
 from metrics import pictures, plots, report
 from metrics.intervals import interval_of_mean
 from metrics.pairs import Pair, compare_pairs, curves, extremes, find_pairs
@@ -32,7 +32,7 @@ def clip_settings(config: EvaluateConfig, metrics: dict[str, Metric], networks: 
             raise UserError(f"--real {config.real}: is drawn at any size; give --height and --width")
         with flags_of_evaluate("--real"):
             height, width = _first_size(find_sources(config.real, split).sources)
-    frames = config.clip_frames or max(config.frames_per_clip, *(frames_needed(metric, networks) for metric in metrics.values()))
+    frames = config.clip_frames or max(config.frames_per_clip, *(usual_frames(metric, networks) for metric in metrics.values()))
     return {"height": height, "width": width, "frames": frames, "frame_skip": config.frame_skip or 1, "fps": config.fps,
             "fit": config.fit or "crop", "split": split, "cache_dir": config.cache_dir}
 
@@ -51,7 +51,9 @@ def measure_folder_sets(config: EvaluateConfig, metrics: dict[str, Metric], netw
     """--real and --fake as crowds of clips."""
     settings = clip_settings(config, metrics, networks)
     check_clips(metrics, networks, settings, config.real)
-    real, fake = (read_clips(path, settings, flag) for flag, path in (("--real", config.real), ("--fake", config.fake)))
+    real = read_clips(config.real, settings, "--real")
+    lists = None if is_synthetic(config.fake) else find_split_lists(Path(config.fake))
+    fake = read_clips(config.fake, settings if lists else settings | {"split": "all"}, "--fake")
     measured = measure_sets(config, metrics, networks, crowd(config.real, real), crowd(config.fake, fake),
                             extracted(settings, real), "none")
     if measured:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from configs.schema import TrainConfig
 from evaluation.config import EvaluateConfig, given, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
-from evaluation.sources import check_clips, crowd, extracted, rates, read_clips, resize, stabilized, unusable
+from evaluation.sources import check_clips, crowd, extracted, keep_out, rates, read_clips, resize, stabilized, unusable
 from metrics import pictures
 from metrics.prediction import compare_predictions
 from metrics.protocol import to_uint8
@@ -33,6 +34,7 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
         raise UserError(f"--metrics {','.join(pairs)}: compares each frame with its reference, and {why}")
     trained = sampler.config
     source = config.data or trained.data
+    keep_out(Path(config.output), "the videos of the model,", source)
     # Where frames are kept and who extracts them is this machine's own, though they may lie where training had them.
     kept = config.cache_dir or (trained.cache_dir if trained.cache_dir and os.access(trained.cache_dir, os.W_OK) else None)
     settings = trained.data_kwargs() | {"cache_dir": kept, "workers": None} | given(config, "fit", "split")
@@ -55,9 +57,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
 
     real = crowd(source, dataset)
     compared, _ = draw_clips(real, int(min(config.num_samples, real.most(config.one_per_video))), config.seed, config.one_per_video)
-    if sets and sampler.wants_video and whole is dataset:  # others first: what answers to a clip is near to that clip
-        own = torch.isin(asked, compared)
-        asked = torch.cat([asked[~own], asked[own]])
+    if sets and sampler.wants_video and whole is dataset:  # others first: what answers to a clip is near to it and its neighbours
+        asked = asked[_nearness(asked, compared, shown).argsort(stable=True)]
     wanted = _labels_to_ask_for(sampler, dataset.classes, dataset.labels()[compared], config.seed)
 
     def generate(numbers: Tensor) -> Tensor:
@@ -99,6 +100,16 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     return parts
 
 
+def _nearness(clips: Tensor, others: Tensor, frames: int) -> Tensor:
+    """For each of the numbers ``clips`` 2 if it is among ``others``, 1 if it shares some of its ``frames`` with one, else 0. (A clip at the
+    end of a video is taken to share frames with those at the beginning of the next: so it is not asked for while there are others.)"""
+    others = others.sort().values
+    place = torch.searchsorted(others, clips)
+    after, before = others[place.clamp(max=len(others) - 1)], others[(place - 1).clamp(min=0)]
+    away = torch.minimum((clips - after).abs(), (clips - before).abs())
+    return (away < frames).int() + (away == 0).int()
+
+
 def _labels_to_ask_for(sampler: Sampler, classes: list[str], labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
     """Numbers of clips to generate -> their labels: the ``labels`` (N,), numbers among ``classes``, of the real clips they are compared
     with (in the first draw), in another order. In turn where the two sides have no class in common."""
@@ -106,7 +117,7 @@ def _labels_to_ask_for(sampler: Sampler, classes: list[str], labels: Tensor, see
     of_real = torch.tensor([number_of.get(name, -1) for name in classes] or [-1])[labels]
     of_real = of_real[of_real >= 0]
     if not len(of_real):
-        return lambda numbers: numbers % sampler.num_classes
+        return lambda numbers: torch.tensor(sampler.shown)[numbers % len(sampler.shown)]
     of_real = of_real[torch.randperm(len(of_real), generator=torch_generator(seed, "labels to ask for"))]
     return lambda numbers: of_real[numbers % len(of_real)]
 

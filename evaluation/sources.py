@@ -8,7 +8,9 @@ import numpy as np
 
 from data.dataset import VideoDataset
 from data.decode import read_frames, read_image
-from data.layouts import IMAGE_ENDINGS
+from data.layouts import IMAGE_ENDINGS, kind_of
+from data.synthetic import is_synthetic
+from metrics.protocols import CLIP_LENGTH
 from metrics.registry import COLLECTORS, Metric
 from metrics.sets import Crowd
 from utils import distributed
@@ -22,6 +24,13 @@ def flags_of_evaluate(flag: str):
         yield
     except UserError as error:
         raise UserError(str(error).replace("--data ", f"{flag} ", 1).replace("--frames", "--clip_frames")) from None
+
+
+def keep_out(output: Path, flag: str, source: str) -> None:
+    """UserError if ``output`` lies in the folder ``source``."""
+    if not is_synthetic(source) and Path(source).is_dir() and output.resolve().is_relative_to(Path(source).resolve()):
+        raise UserError(f"--output {output}: lies in {flag} {source}, where the report's pictures would be measured next time; "
+                        "take another folder")
 
 
 def read_clips(source: str, settings: dict, flag: str = "--data") -> VideoDataset:
@@ -67,8 +76,8 @@ def stabilized(settings: dict) -> dict:
 
 
 def frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.ndarray]:
-    """Frames of a video, or the one of an image, uint8 RGB ``(H, W, 3)``."""
-    if path.suffix.lower() not in IMAGE_ENDINGS:
+    """Frames of a video or stack, or the one of an image, uint8 RGB ``(H, W, 3)``."""
+    if path.suffix.lower() not in IMAGE_ENDINGS or kind_of(path) == "stack":
         return read_frames(path, frame_skip=frame_skip, fps=fps)
     picture = read_image(path)
     if picture is None:
@@ -77,10 +86,18 @@ def frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.nda
 
 
 def frames_needed(metric: Metric, networks: dict) -> int:
-    """The shortest clip that ``metric`` can look at. ``networks``: those that are loaded, by Metric.needs."""
+    """The shortest clip that ``metric`` can look at. ``networks``: those that are loaded, by Metric.needs. A network of clips would take
+    one frame too, and see no motion; one of ours has clips of its own length."""
     if metric.kind == "pairs":
         return 2
-    return networks[metric.needs].needs_frames if metric.needs else COLLECTORS[metric.collects].needs_frames
+    needed = networks[metric.needs].needs_frames if metric.needs else COLLECTORS[metric.collects].needs_frames
+    return max(needed, 2) if metric.looks_at == "clips" and metric.network != "own" else needed
+
+
+def usual_frames(metric: Metric, networks: dict) -> int:
+    """The length of clips that ``metric`` is shown where nothing else is asked for: the field's, of networks of clips."""
+    of_clips = metric.looks_at == "clips" and metric.network != "own"
+    return max(CLIP_LENGTH if of_clips else 1, frames_needed(metric, networks))
 
 
 def check_clips(metrics: dict[str, Metric], networks: dict, settings: dict, source: str) -> None:

@@ -29,7 +29,6 @@ class Diversity:
         self.kept_bytes = kept_bytes
         self._all = _Spread()
         self._kept: list[Tensor] = []
-        self._squared: Tensor | None = None  # distances between kept clips, once they are asked for
 
     def look(self, clips: Tensor, first: int) -> dict[str, Tensor]:
         """clips: uint8 ``(B, T, H, W, 3)``, numbered ``first``, ``first + 1`` ... -> "thumbnails" float32 ``(B, T * 3072)``."""
@@ -45,7 +44,6 @@ class Diversity:
         room = self.kept_bytes // (2 * thumbnails.shape[1]) - self.rows
         if room > 0 or not self._kept:
             self._kept.append(thumbnails[:max(room, 0)].half())
-            self._squared = None
         self._all.add(thumbnails.double())
 
     @property
@@ -69,11 +67,17 @@ class Diversity:
     def resampled(self, numbers: Tensor) -> float:
         """The value of kept clips by number, int64 ``(M,)``, some of them several times, as a bootstrap draws them. Pairs of
         a clip with itself are not counted, so that repetition makes nothing look less diverse; NaN if there is no other."""
-        if self._squared is None:
-            self._squared = _squared_distances(torch.cat(self._kept))
-        times = torch.bincount(numbers, minlength=self.rows).double()
-        pairs = len(numbers) ** 2 - times.square().sum()
-        return (times @ self._squared @ times / pairs).sqrt().item()
+        self._kept = [torch.cat(self._kept)]
+        times = torch.bincount(numbers, minlength=self.rows).float()
+        drawn = times.nonzero()[:, 0]
+        kept, times, squared = self._kept[0], times[drawn], torch.zeros((), dtype=torch.float64)
+        # Over all pairs, sum n_i n_j |x_i - x_j|^2 = 2 N sum n_i |x_i|^2 - 2 |sum n_i x_i|^2: no pair is formed here either.
+        for columns in range(0, kept.shape[1], 1024):
+            block = kept[drawn, columns:columns + 1024].float()
+            block = block - block[0]  # small numbers, and none where all are alike: less to cancel
+            squared += 2 * (len(numbers) * (times @ block.square()).double().sum() - (times @ block).double().square().sum())
+        pairs = len(numbers) ** 2 - times.double().square().sum()
+        return (squared.clamp(min=0) / kept.shape[1] / pairs).sqrt().item()
 
 
 class _Spread:
@@ -91,15 +95,3 @@ class _Spread:
 
     def distance(self) -> float | None:
         return (2 * self.squares / (self.count - 1) / len(self.mean)) ** 0.5 if self.count > 1 else None
-
-
-def _squared_distances(vectors: Tensor) -> Tensor:
-    """float16 ``(K, D)`` -> mean squared differences of all pairs, float64 ``(K, K)``. In blocks of columns: all of them in
-    float32 would need twice the memory again."""
-    products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
-    for block in vectors.split(4096, dim=1):
-        centred = block.float() - block.float().mean(dim=0)  # small numbers: less to cancel below
-        products += centred @ centred.T
-    norms = products.diagonal()
-    squared = (norms[:, None] + norms - 2 * products).clamp(min=0) / vectors.shape[1]
-    return squared.fill_diagonal_(0)

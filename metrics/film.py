@@ -37,7 +37,7 @@ class FilmScore:
         neighbours, in levels of 255: "change", how much the remade film changes, "change_of_input", how much the real one does,
         "change_error", by how much these changes differ, which flicker raises and frames that are wrong all alike do not. Temporal
         consistency, by the mean over such pairs of the error of :func:`metrics.warping.warping_error` along the real film's optical flow
-        (for frames of 12 pixels or more, where anything is unoccluded): "warping_error", and "warping_error_of_input", the real film's
+        (for frames of 16 pixels or more, where anything is unoccluded): "warping_error", and "warping_error_of_input", the real film's
         own, which is what to come near to."""
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 

@@ -8,7 +8,7 @@ from PIL import Image
 import evaluate
 from data.probe import ProbeTask, probe
 from generate import GenerateConfig, generate_video
-from tests.data.films import moving, write_film
+from tests.data.films import moving, numbered, numbers, write_film
 from tests.test_remake import SMALL, run  # noqa: F401  run is a fixture
 from training.interpolate_film import Film
 from utils.errors import UserError
@@ -80,3 +80,11 @@ def test_a_network_that_has_learnt_nothing_is_told(runner, tmp_path, capsys, net
 def test_frames_of_a_remade_film_are_compared_elsewhere(run, tmp_path):
     with pytest.raises(UserError, match="generate.py --keyframe_interval"):
         evaluate.main(["--checkpoint", str(run), "--metrics", "psnr", "--output", str(tmp_path / "report")])
+
+
+@pytest.mark.parametrize("rates", [(30, 25), (25, 30), (60, 50)])
+def test_every_frame_of_a_film_of_two_speeds_is_kept(tmp_path, rates):
+    seconds = np.cumsum([0, *[1 / rates[0]] * 35, *[1 / rates[1]] * 34])
+    film = Film(write_film(tmp_path / "two.mkv", numbered(70), rate=max(rates), seconds=seconds))
+    assert film.fps == pytest.approx(max(rates), rel=0.02)
+    assert set(numbers(film.frames())) == set(range(70))

@@ -82,7 +82,7 @@ class Evaluations:
         """Whether what decides on the best checkpoint has become worse. They tell and do no more: when an evaluation ends is chance, and
         training must not depend on it."""
         rows = [row for row in self._rows if self._by in row]
-        rows = [row for row in rows if row.get("protocol") == rows[-1].get("protocol")]  # other samples, or other clips: no comparison
+        rows = [row for row in rows if _comparable(row, rows[-1])]
         if not rows or rows[-1]["better"][self._by] == "near real":
             # The distance from the real value is small and trembles: a tenth of it means nothing.
             return []
@@ -220,7 +220,7 @@ class Evaluations:
         that was measured in another way, it is."""
         best = checkpoint.named(self._folder.checkpoints, "best")
         known = self._read(best) if best else None
-        cost, before = self._cost(row), self._cost(known) if known and known["protocol"] == row["protocol"] else None
+        cost, before = self._cost(row), self._cost(known) if known and _comparable(known, row) else None
         return cost is not None and (before is None or cost < before)
 
     def _cost(self, row: dict | None) -> float | None:
@@ -253,3 +253,8 @@ class Evaluations:
                 if value is not None:
                     self._events.add_scalar(f"eval/{name}", value, row["step"])
             self._events.flush()
+
+
+def _comparable(row: dict, other: dict) -> bool:
+    """Whether both were measured alike: as many samples, the same real clips ... (Older reports do not tell.)"""
+    return None in (row.get("protocol"), other.get("protocol")) or row["protocol"] == other["protocol"]

@@ -109,14 +109,14 @@ class Remaker:
         interpolate = self.interpolator.restore if restore else self.interpolator
         times = torch.arange(1, count + 1, device=self._sampler.device) / (count + 1)
         for some in times.split(max(1, min(self._batch_size, _PIXELS // (first.shape[0] * first.shape[1])))):
-            with hardware.autocast(self._sampler.dtype, self._sampler.device):
+            with hardware.sampling(self._sampler.dtype, self._sampler.device):
                 made = interpolate(*(end.expand(len(some), -1, -1, -1) for end in ends), some)
             yield from self._frames(made)
 
     @torch.no_grad()
     def keep(self, frame: np.ndarray) -> tuple[np.ndarray, bytes]:
         """A frame from its code, and the bytes of that code."""
-        with hardware.autocast(self._sampler.dtype, self._sampler.device):
+        with hardware.sampling(self._sampler.dtype, self._sampler.device):
             code = self.autoencoder.encode(self._tensor(frame))
             packed = self.autoencoder.pack(code)
             made = self.autoencoder.decode(self.autoencoder.unpack(packed, code.shape).to(code.device), *frame.shape[:2])

@@ -34,7 +34,7 @@ def turns(labels: list[int], number: int, first: int = 0) -> Tensor:
 
 def fixed_request(task: Task, dataset: VideoDataset, number: int, seed: int, name: str = "sample", label: int | None = None) -> Request:
     """The same latents and clips for the same seed; labels take turns unless all are to be ``label``."""
-    labels = turns(dataset.labels().unique().tolist(), number) if label is None else torch.full((number,), label)
+    labels = turns(dataset.shown, number) if label is None else torch.full((number,), label)
     video = to_float(real_clips(dataset, number, seed, label), torch.device("cpu")) if task.wants_video else None
     number = number if video is None else len(video)
     return Request(latents(number, task.latent_dim, seed, name=name), labels[:number], video)

@@ -63,7 +63,7 @@ def prepare(config: TrainConfig) -> Setup:
         raise UserError(f"{', '.join(files)}: not all processes read the same file; see that every machine has it")
     dataset = read_videos(config, device)
     info = DataInfo(dataset.classes, dataset.fps, dataset.frame_skip, partial(mean_frame, dataset), partial(clip_distance, dataset),
-                    partial(principal_components, dataset), dataset.labels().unique().tolist())
+                    partial(principal_components, dataset), dataset.shown)
     _warn_of_classes(config, info)
     clips = len(dataset.consecutive_clips() if config.ordered else dataset)
     steps = count_steps(config, clips)
@@ -152,9 +152,8 @@ def _warn_of_classes(config: TrainConfig, info: DataInfo) -> None:
                                                                      ("m_per_class", 1)) if getattr(config, name) != usual]
     without = [name for label, name in enumerate(info.classes) if label not in info.shown]
     if without:
-        distributed.warn(f"{len(without)} of {info.num_classes} classes have no clip to learn from (the first: {without[0]}), and are not "
-                         "shown among samples")
-    if asked and len(info.shown) == 1:
+        distributed.warn(f"{len(without)} of {info.num_classes} classes have no clip to learn from (the first: {without[0]})")
+    if asked and info.num_classes == 1:
         distributed.warn(f"{' and '.join(asked)}: the videos of --data {config.data} are all of one class, so this has no effect; "
                          "classes are top-level folders, with no video beside them")
 

@@ -67,3 +67,8 @@ def test_frames_at_a_rate_are_counted_as_they_are_picked(frames, rate, fps):
 
     picked = sum(repeats for _, repeats, _ in pick(Steady(), fps=fps, on_step=lambda: None))
     assert Health("film", frames=frames, fps=rate).frames_at(fps) == picked
+
+
+def test_where_frames_come_as_they_please_their_times_count():
+    for more, expected in ((dict(), 10), (dict(variable_rate=True), 40), (dict(variable_rate=True, bad=[(1.0, 2.0)]), 10)):
+        assert Health("film", frames=10, fps=10, seconds=4.0, **more).frames_at(10) == expected

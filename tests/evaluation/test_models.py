@@ -69,7 +69,7 @@ def test_where_the_image_stands_in_a_prediction_is_told(measured, monkeypatch, a
 
 
 def test_what_answers_to_real_clips_answers_to_others_than_it_is_compared_with(measured, monkeypatch):
-    """As long as there are others: 63 of 108."""
+    """As long as there are others: 63 of 108. First to those that have no frame in common with any, of which there are fewer than 45."""
     monkeypatch.setattr(Painter, "wants_video", True)
     kept, gather, given = models.measure_sets, VideoDataset.gather, []
 
@@ -77,7 +77,10 @@ def test_what_answers_to_real_clips_answers_to_others_than_it_is_compared_with(m
         with monkeypatch.context() as patch:
             patch.setattr(VideoDataset, "gather", lambda self, numbers: given.extend(numbers.tolist()) or gather(self, numbers))
             fake.get(torch.arange(45))
-        assert len(set(given)) == 45 and not set(given) & set(draw_clips(real, 45, config.seed)[0].tolist())
+        compared = draw_clips(real, 45, config.seed)[0].tolist()
+        assert len(set(given)) == 45 and not set(given) & set(compared)
+        apart = [all(abs(number - other) > 1 for other in compared) for number in given]
+        assert 5 < sum(apart) < 45 and apart == sorted(apart, reverse=True)
         return kept(config, sets, networks, real, fake, *rest)
     monkeypatch.setattr(models, "measure_sets", spy)
     measured("--metrics", "diversity", classes=("cat", "dog", "hen"))
@@ -117,7 +120,7 @@ def test_every_draw_asks_the_model_for_clips_of_its_own(measured, monkeypatch):
 
 
 def test_classes_are_asked_for_as_often_as_real_clips_show_them():
-    sampler = SimpleNamespace(classes=["dog", "cat", "hen"], num_classes=3)
+    sampler = SimpleNamespace(classes=["dog", "cat", "hen"], shown=[0, 1, 2])
     asked = _labels_to_ask_for(sampler, ["cat", "dog", "owl"], torch.tensor([0] * 90 + [1] * 10 + [2] * 5), seed=3)
     found = asked(torch.arange(100))
     assert torch.bincount(found, minlength=3).tolist() == [10, 90, 0] and torch.equal(asked(torch.arange(100, 200)), found)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import resource
 
 import pytest
 import torch
@@ -97,3 +98,12 @@ def test_too_few_clips_have_no_value_and_wrong_ones_are_refused():
 
 def test_frames_smaller_than_a_thumbnail():
     assert collected(clips_of(4, height=16, width=8)).value > 0.3
+
+
+def test_many_clips_need_no_table_of_their_pairs():
+    """30,000 clips: such a table would have 7.2 GB."""
+    diversity = Diversity()
+    diversity.add({"thumbnails": torch.rand(30_000, 3072, generator=torch.Generator().manual_seed(0))})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert diversity.resampled(torch.arange(30_000)) == pytest.approx(6**-0.5, rel=1e-3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1.5e6  # KiB

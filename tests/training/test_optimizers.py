@@ -190,7 +190,7 @@ def test_the_state_keeps_its_own_types_when_loaded(tmp_path):
     optimizer, again = (AdamLean([weight], lr=0.1, betas=(0.5, 0.9)) for _ in range(2))
     weight.grad = torch.randn(128, 128)
     optimizer.step()
-    path = checkpoint.save(tmp_path, "step_000001", {"optimizer": checkpoint.optimizer_tensors({"g": optimizer})}, {"step": 1}, 1, 1)
+    path = checkpoint.save(tmp_path, "step_000001", {"optimizer": checkpoint.optimizer_tensors({"g": optimizer})}, {"step": 1}, 1)
     checkpoint.load_optimizers({"g": again}, checkpoint.read_tensors(path, "optimizer"))
     for name, value in optimizer.state[weight].items():
         assert again.state[weight][name].dtype == value.dtype and torch.equal(again.state[weight][name], value)

@@ -157,7 +157,7 @@ def test_samples_are_of_the_classes_of_the_clips_they_are_compared_with(monkeypa
     loop, asked = Loop.__new__(Loop), []
     loop.config, loop.real_labels = SimpleNamespace(seed=0), torch.tensor([0, 0, 1])
     loop.task, loop.setup = SimpleNamespace(latent_dim=2, wants_video=False), SimpleNamespace(
-        dataset=SimpleNamespace(labels=lambda: torch.tensor([1, 0, 1])), dtype=torch.float32, device=torch.device("cpu"))
+        dataset=SimpleNamespace(shown=[0, 1]), dtype=torch.float32, device=torch.device("cpu"))
     monkeypatch.setattr("training.samples.generate", lambda task, nets, request, **_: asked.append(request.labels.tolist()))
     loop._samples({}, None), loop._samples({}, 1)
     assert asked[0] == ([0, 0, 1] * 11)[:32] and asked[1] == [1] * 32
