@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     output = writable_folder(Path(config.output))
     if (output / "checkpoints").is_dir() and (output / "config.yaml").exists():
         raise UserError(f"--output {output}: is the folder of a run, whose report.html would be lost; take {output}/evaluation")
-    if (output / "report.html").exists() and not (output / "metrics.md").exists():
-        raise UserError(f"--output {output}: holds a report.html that is none of ours; take another folder")
+    if foreign := report.foreign(output):
+        raise UserError(f"--output {output}: holds a {foreign} that is none of ours; take another folder")
     for name, source in given(config, "real", "fake", "data").items():
         if not is_synthetic(source) and not Path(source).exists():
             raise UserError(f"--{name} {source}: there is no such file or folder")

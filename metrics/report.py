@@ -89,6 +89,19 @@ def summary(results: list[Result], notes: list[str], tables: Tables | None = Non
     return "\n\n".join(filter(None, [table(results), remarks, *further] if results else [*further, remarks]))
 
 
+def foreign(folder: Path) -> str | None:
+    """A file there of a name that reports use, and that is of none: nobody's work is replaced."""
+    if (folder / "report.html").exists() and not (folder / "metrics.md").exists():
+        return "report.html"
+    try:
+        ours = "metrics" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        ours = True
+    except (OSError, ValueError, TypeError):
+        ours = False
+    return None if ours else "metrics.json"
+
+
 def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str,
           tables: Tables | None = None) -> None:
     """metrics.json, metrics.md, metrics.tex, the pictures and report.html into ``folder``; each replaces its

@@ -193,12 +193,12 @@ def test_mistakes_are_told_in_a_line_and_leave_the_last_report_alone(folders, ru
     (folders / "text.png").write_text("no image")
     write_video(folders / "short.mp4", scene(0, frames=7), 24)
     write_video(folders / "wide.mp4", scene(0, width=64), 24)
-    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "metrics.json").write_text('{"metrics": {}}')
     fill = lambda text: text.format(root=folders, real=folders / "real", fake=folders / "fake", run=run)
     with pytest.raises(UserError) as caught:
         evaluate.main([fill(word) for word in arguments] + ["--output", str(tmp_path)])
     assert fill(message) in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"] and (tmp_path / "metrics.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"] and (tmp_path / "metrics.json").read_text() == '{"metrics": {}}'
 
 
 def test_the_shell_sees_one_line_and_status_2(folders):
@@ -281,11 +281,12 @@ def test_real_clips_pass_through(clips, tmp_path):
     assert measured["swd"]["score"]["parts"][fine] > 1.5 * measured["swd"]["floor"]["parts"][fine]
 
 
-def test_a_report_html_of_another_is_kept(folders, tmp_path):
-    (tmp_path / "report.html").write_text("mine")
-    with pytest.raises(UserError, match="holds a report.html that is none of ours"):
+@pytest.mark.parametrize("name, text", [("report.html", "mine"), ("metrics.json", "mine"), ("metrics.json", '{"accuracy": 1}')])
+def test_files_of_another_are_kept(folders, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"holds a {name} that is none of ours"):
         evaluate.main(["--real", f"{folders}/real", "--fake", f"{folders}/fake", "--num_samples", "4", "--output", str(tmp_path)])
-    assert (tmp_path / "report.html").read_text() == "mine"
+    assert (tmp_path / name).read_text() == text
 
 
 def test_lpips_is_measured_with_the_weights_that_are_named(folders, tmp_path):

@@ -19,7 +19,7 @@ from configs.schema import TrainConfig
 from training import checkpoint
 from training.alarms import ending, worsening
 from training.folder import RunFolder
-from training.log import open_events, read_rows, write_rows
+from training.log import of_reals, open_events, read_rows, write_rows
 from utils.progress import note
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -211,6 +211,7 @@ class Evaluations:
                     **{name: metric["score"]["value"] for name, metric in metrics.items()},
                     "protocol": metrics.get(self._by, {}).get("protocol_digest"),
                     "floors": {name: metric["floor"]["value"] for name, metric in metrics.items() if metric["floor"]},
+                    "alone": [name for name, metric in metrics.items() if metric.get("protocol", {}).get("floor_clips", 0) is None],
                     "better": {name: metric["better"] for name, metric in metrics.items()}}
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -245,7 +246,7 @@ class Evaluations:
 
     def _tell(self, row: dict, best: bool) -> None:
         values = {name: row[name] for name in row["better"]}
-        floors = {name: f" (real against real {value:.4g})" for name, value in row["floors"].items() if value is not None}
+        floors = {name: f" ({of_reals(row, name)} {value:.4g})" for name, value in row["floors"].items() if value is not None}
         shown = [f"{name} {'undefined' if value is None else f'{value:.4g}'}{floors.get(name, '')}" for name, value in values.items()]
         note(f"evaluation of step {row['step']}: {', '.join(shown)}" + (f"; the best by {self._by} so far" if best else ""))
         if self._events:

@@ -85,6 +85,11 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def of_reals(row: dict, name: str) -> str:
+    """What the value of real clips beside a metric's is, in a line of evaluations: theirs alone, or the distance between two halves."""
+    return "real clips" if name in row.get("alone", []) else "real against real"
+
+
 def _truncate(path: Path, last_step: int, every: int) -> None:
     """Drop the rows that tell of steps after ``last_step``: they will be written again. The last one, which closed a run that now goes on,
     goes too unless its step is a multiple of ``every``."""

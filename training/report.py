@@ -8,7 +8,7 @@ import yaml
 
 from configs.schema import TrainConfig
 from training import checkpoint
-from training.log import read_rows
+from training.log import of_reals, read_rows
 from training.setup import Setup
 from utils.files import write_text
 
@@ -105,7 +105,7 @@ def _evaluations(run: Path, config: TrainConfig) -> str:
         return ""
     last, best, by = rows[-1], checkpoint.named(run / "checkpoints", "best"), config.metric_names()[0]
     number = lambda value: "undefined" if value is None else f"{value:.4g}"
-    floors = {name: f" (real against real {number(value)})" for name, value in last["floors"].items()}
+    floors = {name: f" ({of_reals(last, name)} {number(value)})" for name, value in last["floors"].items()}
     values = {f"{name}, step {last['step']} ({way} is better)": number(last[name]) + floors.get(name, "")
               for name, way in last["better"].items()}
     told = ""

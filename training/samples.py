@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data.dataset import VideoDataset
-from training.log import read_rows
+from training.log import of_reals, read_rows
 from training.step import to_float
 from training.task import Request, Task
 from utils import images
@@ -153,7 +153,7 @@ def plot_evaluations(path: Path) -> None:
     for axis, (name, way) in zip(axes[0], better.items()):
         for values, style in (({row["step"]: row.get(name) for row in rows}, {"marker": "o", "markersize": 3, "label": name}),
                               ({row["step"]: row["floors"].get(name) for row in rows},
-                               {"linestyle": "--", "color": "grey", "linewidth": 1, "label": "real against real"})):
+                               {"linestyle": "--", "color": "grey", "linewidth": 1, "label": of_reals(rows[-1], name)})):
             points = [(step, value) for step, value in values.items() if value is not None]
             if points:
                 axis.plot(*zip(*points), **style)

@@ -35,7 +35,7 @@ if "digest" in order:
 if "psnr" in metrics:
     metrics["psnr"] |= {"floor": None, "better": "higher"}
 if "diversity" in metrics:
-    metrics["diversity"]["better"] = "near real"
+    metrics["diversity"] |= {"better": "near real", "protocol": {"floor_clips": None}}
 if "other" in metrics:
     metrics["other"]["floor"]["value"] = None
 (output / "metrics.json").write_text(json.dumps({"metrics": metrics}))
@@ -282,3 +282,10 @@ def test_values_of_different_protocols_are_not_compared(run, capfd):
     end(evaluations)
     (alarm,) = evaluations.alarms
     assert alarm["kind"] == "evaluations worsen" and alarm["message"].endswith("has been 2") and run.best() == "step_000050"
+
+
+def test_the_value_of_real_clips_alone_is_called_so(run, capfd):
+    evaluations = run.begin(0)
+    run.save(evaluations, 10, values={"swd": 2.0, "diversity": 0.5})
+    end(evaluations)
+    assert "swd 2 (real against real 1.5), diversity 0.5 (real clips 1.5)" in capfd.readouterr().err
