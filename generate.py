@@ -25,7 +25,7 @@ from training.restore import Sampler, load_sampler
 from training.samples import turns
 from utils import images
 from utils.errors import UserError, script
-from utils.files import write_json
+from utils.files import holds, write_json
 from utils.latent_paths import Crossing, LatentPath
 from utils.progress import Progress, note
 from utils.seeds import derive
@@ -90,8 +90,8 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
                         f"{MAX_FPS}")
     target = check_new(config.output, config.input)
     numbers_file = target.with_suffix(".json")
-    if config.keyframe_interval:
-        _refuse_foreign(numbers_file)
+    if config.keyframe_interval and not holds(numbers_file, "keyframe_interval"):
+        raise UserError(f"--output: the film's numbers go to {numbers_file}, which holds something else; choose another path")
     for trouble in film.troubles:
         print(f"{config.input}: {trouble}", file=sys.stderr)
     with (VideoWriter(target, fps, crf=config.crf) as writer,
@@ -123,16 +123,6 @@ def check_new(output: str | Path, source: str) -> Path:
     if any(path.resolve() in (given, *given.parents) for path in written):
         raise UserError(f"--output {output}: would replace {source}, which it is made from; choose another path")
     return Path(output)
-
-
-def _refuse_foreign(numbers: Path) -> None:
-    """UserError if the file that is to hold a film's numbers holds something else."""
-    try:
-        known = "keyframe_interval" in json.loads(numbers.read_text()) if numbers.exists() else True
-    except (OSError, ValueError, TypeError):
-        known = False
-    if not known:
-        raise UserError(f"--output: the film's numbers go to {numbers}, which holds something else; choose another path")
 
 
 def film_frames(sampler: Sampler, config: GenerateConfig, fps: float, film: int = 0) -> Iterator[np.ndarray]:

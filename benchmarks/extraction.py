@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.machine import describe, summary
 from data.cache import FrameCache
 from data.decode import fit_frame
-from data.extract import Extraction, decoder_threads, extract_frames, extract_one
+from data.extract import ExtractTask, Extraction, decoder_threads, extract_frames, extract_one
 from utils.files import write_json
 from utils.video import write_video
 
@@ -65,7 +65,7 @@ def ours(path: Path) -> list[np.ndarray]:
 def whole(path: Path, folder: str, turn: int) -> None:
     """The same and all that goes with it: cut detection, the cache's files, fsync."""
     how = Extraction(HEIGHT, WIDTH, frame_skip=SKIP)
-    extract_one((folder, f"turn{turn}", str(path), "video", path.name, [], how, decoder_threads(1)), lambda: None)
+    extract_one(ExtractTask(folder, f"turn{turn}", str(path), "video", path.name, [], how, decoder_threads(1)), lambda count=1: None)
     FrameCache(Path(folder)).frames_path(f"turn{turn}").unlink()
 
 
@@ -97,7 +97,6 @@ def main() -> None:
     rates = {name: [frames / value for value in values] for name, values in seconds.items()}
     ratios = {name: [a / b for a, b in zip(seconds["plain"], seconds[name])] for name in ("ours", "ours_into_cache")}
     result = {"what": "source frames per second, 1280x720 H.264, every 4th frame kept at 160x320, one process",
-              "bar": "ours / plain >= 1.5",
               "command": f"python -m benchmarks.extraction --frames {options.frames} --rounds {options.rounds}"
                          + (" --video FILM" if options.video else ""),
               "film": {"frames": frames, "bytes": size, "kind": "given by --video" if options.video else "moving texture, made here"},

@@ -40,7 +40,6 @@ class Source:
 class Layout:
     """All videos under one path. ``classes`` is empty where the folders name none; every label is then 0."""
 
-    root: Path
     sources: list[Source]
     classes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -69,7 +68,7 @@ def find_sources(path: str | Path, split: str = "train", split_list: int = 1) ->
     if split == "test":
         raise UserError(f"--split test: {root} has no official lists (testlist0{split_list}.txt); use --split train")
     if root.is_file():
-        layout = Layout(root, [_single_file(root)])
+        layout = Layout([_single_file(root)])
     else:
         layout = _from_folder(root)
     if not layout.sources:
@@ -100,12 +99,17 @@ def kind_of(path: Path) -> str:
     return "stack" if _ending(path.name) in STACK_ENDINGS and stack_length(path) else "video"
 
 
+def is_picture(path: Path) -> bool:
+    """Whether it is a single picture: no film, and no stack of a film's frames."""
+    return _ending(path.name) in IMAGE_ENDINGS and kind_of(path) != "stack"
+
+
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
 def _single_file(path: Path) -> Source:
-    if _ending(path.name) in IMAGE_ENDINGS and not stack_length(path):
+    if is_picture(path):
         raise UserError(f"--data {path}: a single picture is no video; give {ACCEPTED}")
     return Source(path, kind_of(path), path.name)
 
@@ -147,7 +151,7 @@ def _from_folder(root: Path) -> Layout:
              ] if beside and len(beside) < len(parts) else []
     if _MANY_CLASSES < len(classes) == len(parts):
         notes.append(f"each of the {len(classes)} class folders has one video; if they are no classes, put all of them into one folder")
-    return Layout(root, sources, classes, notes + _not_read(unread))
+    return Layout(sources, classes, notes + _not_read(unread))
 
 
 def _not_read(unread: list[OSError]) -> list[str]:
@@ -206,7 +210,7 @@ def _from_split_list(root: Path, lists: Path, splits: tuple[str, ...], number: i
         first = wanted[0] if wanted else "none"
         raise UserError(f"{lists}: none of the {len(wanted)} videos of {of} lies under {root} (the first is {first})")
     notes = [f"{len(missing)} of {len(wanted)} videos of {of} are not on disk (the first is {missing[0]})"] if missing else []
-    return Layout(root, sources, classes, notes + _not_read(unread))
+    return Layout(sources, classes, notes + _not_read(unread))
 
 
 def _lines(path: Path) -> list[str]:

@@ -104,12 +104,12 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
             frames = [] if quick else packet.decode()
         except (av.FFmpegError, ValueError) as error:
             frames = []
-            walk.fault(packet, _reason(logs[lines:]) or str(getattr(error, "strerror", error)))
+            walk.fault(_reason(logs[lines:]) or str(getattr(error, "strerror", error)))
         else:
             if not quick and _lost(logs[lines:]):
-                walk.fault(packet, _reason(logs[lines:]))
+                walk.fault(_reason(logs[lines:]))
             elif packet.is_corrupt:
-                walk.fault(packet, "corrupt packet")
+                walk.fault("corrupt packet")
         for frame in frames:
             walk.frame(frame)
             health.width, health.height, health.rotation = frame.width, frame.height, frame.rotation
@@ -143,7 +143,7 @@ class _Walk:
             self.packets.append((time if time is not None else (self.packets[-1][0] if self.packets else 0.0), packet.is_keyframe))
             self.end = max(self.end, self.packets[-1][0] + (packet.duration or 0) * self._base)
 
-    def fault(self, packet, reason: str) -> None:
+    def fault(self, reason: str) -> None:
         if self.packets:
             self.faulty.append((len(self.packets) - 1, reason))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.dataset import VideoDataset
 from data.decode import read_frames, read_image
-from data.layouts import IMAGE_ENDINGS, kind_of
+from data.layouts import is_picture
 from data.synthetic import is_synthetic
 from metrics.protocols import CLIP_LENGTH
 from metrics.registry import COLLECTORS, Metric
@@ -77,7 +77,7 @@ def stabilized(settings: dict) -> dict:
 
 def frames_of(path: Path, frame_skip: int, fps: float | None) -> Iterator[np.ndarray]:
     """Frames of a video or stack, or the one of an image, uint8 RGB ``(H, W, 3)``."""
-    if path.suffix.lower() not in IMAGE_ENDINGS or kind_of(path) == "stack":
+    if not is_picture(path):
         return read_frames(path, frame_skip=frame_skip, fps=fps)
     picture = read_image(path)
     if picture is None:

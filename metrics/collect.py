@@ -17,7 +17,8 @@ from utils.seeds import numpy_generator
 
 
 class Collector(Protocol):
-    """What every collector offers. Rows are clips whose details are kept, in order."""
+    """What a collector offers; ``rows`` and ``select`` only those of features and patches, from which resamples are drawn. Rows are
+    clips whose details are kept, in order."""
 
     needs_frames: int
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metrics.confidence import Interval
+from utils import images
 
 
 @dataclass
@@ -109,4 +110,4 @@ def to_uint8(video: Tensor) -> Tensor:
     """
     if not torch.isfinite(video).all():
         raise ValueError("the generated video holds values that are not finite")
-    return video.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1)
+    return torch.from_numpy(images.to_uint8(video))

@@ -12,7 +12,7 @@ import torch
 from metrics import page
 from metrics.protocol import Result, finite_only
 from metrics.tables import ARROWS, full_rows, markdown, number, of_one_crowd, quoted, real_column, title
-from utils.files import atomic_file, write_text
+from utils.files import atomic_file, holds, write_text
 
 Tables = dict[str, list[list[str]]]
 """Rows of text by title, the header first."""
@@ -93,13 +93,7 @@ def foreign(folder: Path) -> str | None:
     """A file there of a name that reports use, and that is of none: nobody's work is replaced."""
     if (folder / "report.html").exists() and not (folder / "metrics.md").exists():
         return "report.html"
-    try:
-        ours = "metrics" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        ours = True
-    except (OSError, ValueError, TypeError):
-        ours = False
-    return None if ours else "metrics.json"
+    return None if holds(folder / "metrics.json", "metrics") else "metrics.json"
 
 
 def write(folder: Path, results: list[Result], pictures: dict[str, bytes], notes: list[str], command: str,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.films import moving, write_film
 from training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,3 +167,12 @@ def test_recipes_are_compared_within_the_budget_and_in_all():
     points = lambda *values: [{"step": at, "seconds": 10.0 * at, "swd": value, "floor": 1.0} for at, value in enumerate(values, 1)]
     found = recipes.summarise({"recommended": [{"points": points(9.0, 2.0)}], "published": [{"points": points(9.0, 5.0)}]}, 10.0)
     assert found["times_closer_within_budget"]["median"] == 1 and found["times_closer"]["median"] == 4
+
+
+def test_what_the_timing_of_extraction_runs(tmp_path):
+    from benchmarks import extraction
+
+    path = write_film(tmp_path / "film.mp4", moving(12, height=320, width=640))
+    (tmp_path / "frames").mkdir()
+    extraction.whole(path, str(tmp_path), 0)
+    assert len(extraction.ours(path)) == 3 and not list((tmp_path / "frames").glob("*.npy"))

@@ -15,7 +15,7 @@ from torch import Tensor
 from data.cuts import with_cuts
 from data.decode import read_frames
 from data.ffmpeg import open_container
-from data.layouts import IMAGE_ENDINGS, image_files, kind_of
+from data.layouts import image_files, is_picture, kind_of
 from data.probe import ProbeTask, probe
 from training.restore import Sampler
 from training.step import to_float
@@ -43,7 +43,7 @@ class Film:
             raise UserError(f"--input {path}: there is no such file or folder")
         if self.path.is_dir() and not image_files(self.path):
             raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")
-        if kind_of(self.path) == "video" and self.path.suffix.lower() in IMAGE_ENDINGS:
+        if is_picture(self.path):
             raise UserError(f"--input {path}: a single picture is no film; give a film, or a folder of its frames")
         health = probe(ProbeTask(str(path), kind_of(self.path), self.path.name, size=self.path.stat().st_size, quick=True))
         if not health.fps:

@@ -103,6 +103,17 @@ def try_lock(handle: int) -> bool:
     return True
 
 
+def holds(path: Path, name: str) -> bool:
+    """Whether a file of ours may be written there: there is none yet, or it is JSON with an entry ``name``, as ours has."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and name in found
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
