@@ -22,10 +22,10 @@ class LastOne(Classed):
 
     def __init__(self):
         super().__init__()
-        self.shown = []
+        self.told = []
 
     def surest(self, latents, labels):
-        self.shown.append((latents, labels.tolist()))
+        self.told.append((latents, labels.tolist()))
         return torch.full((len(latents),), latents.shape[1] - 1)
 
 
@@ -52,13 +52,13 @@ def test_the_critic_is_surest_of_the_clip_with_the_least_cross_entropy(classed):
 def test_every_point_of_the_path_is_the_surest_of_its_candidates_at_the_truncation_asked_for():
     clips = LastOne()
     list(film_frames(clips, GenerateConfig(num_frames=4, grid="1x2", best_of=3, truncation=0.5, seed=7).check(), 24, film=1))
-    first = {label[0]: drawn[0] for drawn, label in reversed(clips.shown)}
+    first = {label[0]: drawn[0] for drawn, label in reversed(clips.told)}
     assert sorted(first) == [0, 2]  # cells 2 and 3 of all films
     for cell, label in enumerate((2, 0)):
         assert first[label].shape == (3, 8)
         torch.testing.assert_close(first[label][0], 0.5 * clips.latents(1, derive(7, "film", 1, cell))[0])
         torch.testing.assert_close(clips.asked[cell], first[label][2])
-    assert not torch.equal(clips.shown[0][0][0, 1:], clips.shown[1][0][0, 1:])  # each point has candidates of its own
+    assert not torch.equal(clips.told[0][0][0, 1:], clips.told[1][0][0, 1:])  # each point has candidates of its own
 
 
 def test_a_film_of_the_best_of_several_is_another_and_the_best_of_one_is_the_plain_one(classed):

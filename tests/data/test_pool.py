@@ -43,7 +43,7 @@ def behave(task, beat):
 def test_crash_and_hang_cost_only_their_own_task(context):
     tasks = [("ok", 0), ("crash", 1), ("hang", 2), ("exit", 3), ("slow", 8), ("ok", 5)]
     finished, beats = [], []
-    with WorkerPool(2, context=context, silence=5 if context == "fork" else 30) as pool:
+    with WorkerPool(2, context=context, silence=5 if context == "fork" else 15) as pool:
         results = pool.map(behave, tasks, on_done=lambda task, result: finished.append(task), on_beat=beats.append)
     assert [result[0] for result in results if not isinstance(result, Failure)] == [0, 8, 5]
     assert "SIGSEGV" in results[1].reason and "hung" in results[2].reason and "exit status 3" in results[3].reason
