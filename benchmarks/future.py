@@ -4,9 +4,10 @@
         --out runs/future_shapes
     python -m benchmarks.future --checkpoint runs/future_shapes --data synthetic:num_videos=96,seed=1     # writes benchmarks/results/future.json
 
-No two clips share a frame. PSNR and SSIM are means over all frames but the first, each against the real one; the gain in PSNR over repeating
-the frame has a 95% interval over videos, whose clips are much alike. SWD of the motion (differences of consecutive frames, the
-real side's spread for both) compares distributions: it cannot be lowered by a blur between all possible futures.
+No two clips share a frame. PSNR and SSIM are means over all frames but the first, each against the real one; an equal frame has 100 dB.
+The gain in PSNR over repeating the frame, by the error of whole clips, has a 95% interval over videos, whose clips are much alike. SWD of
+the motion (differences of consecutive frames, the real side's spread for both) compares distributions: it cannot be lowered by a blur
+between all possible futures.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from torch import Tensor
 from benchmarks.machine import describe
 from data.dataset import VideoDataset
 from metrics.collect import Draw
-from metrics.pixel import psnr, ssim
+from metrics.pixel import capped, psnr, ssim
 from metrics.protocol import to_uint8
 from metrics.swd import MotionPatches, swd
 from training.restore import load_sampler
@@ -41,10 +42,13 @@ def clips_of(dataset: VideoDataset, number: int) -> tuple[Tensor, np.ndarray]:
 
 
 def gain(made: Tensor, real: Tensor, videos: np.ndarray) -> dict[str, float]:
-    """By how many dB the PSNR of ``made`` is above that of repeating the frame: the mean of the means of ``videos``, and a 95% interval
-    by their spread."""
-    above = psnr(made[:, 1:], real[:, 1:], data_range=255) - psnr(real[:, :1].expand_as(real)[:, 1:], real[:, 1:], data_range=255)
-    above = above.flatten(1).mean(1).numpy()
+    """By how many dB the squared error of ``made`` is below that of repeating the frame, a clip at a time (single frames may equal the
+    first one, and would count as infinitely good): the mean of the means of ``videos``, and a 95% interval by their spread."""
+    def error(clips: Tensor) -> Tensor:
+        squares = (clips[:, 1:].double() - real[:, 1:].double()).square().flatten(1).mean(1)
+        return squares.clamp(min=1 / 12)  # that of rounding
+
+    above = 10 * torch.log10(error(real[:, :1].expand_as(real)) / error(made)).numpy()
     by_video = np.array([above[videos == video].mean() for video in np.unique(videos)])
     mean, half = by_video.mean(), 1.96 * by_video.std(ddof=1) / len(by_video)**0.5
     return {"mean": float(mean), "low": float(mean - half), "high": float(mean + half), "videos": len(by_video)}
@@ -55,7 +59,7 @@ def measure(made: Tensor, real: Tensor, others: Tensor) -> dict[str, float]:
     patches = [MotionPatches(Draw(frames_per_clip=2)), MotionPatches(Draw(frames_per_clip=2))]
     for side, clips in zip(patches, (others, made)):
         side.update(clips)
-    return {"psnr": psnr(made[:, 1:], real[:, 1:], data_range=255).mean().item(),
+    return {"psnr": capped(psnr(made[:, 1:], real[:, 1:], data_range=255)).mean().item(),
             "ssim": ssim(made[:, 1:], real[:, 1:], data_range=255).mean().item(),
             "swd_motion": swd(*patches, normalise="real").value}
 
