@@ -2,7 +2,7 @@
 
     python train.py --config configs/vgan_conditional.yaml --data synthetic:num_videos=256 --height 32 --width 32 --frames 8 \
         --out runs/future_shapes
-    python -m benchmarks.future --checkpoint runs/future_shapes --data synthetic:num_videos=96,seed=1     # writes benchmarks/results/future.json
+    python -m benchmarks.future --checkpoint runs/future_shapes --data synthetic:num_videos=96,seed=1   # see --output
 
 No two clips share a frame. PSNR and SSIM are means over all frames but the first, each against the real one; an equal frame has 100 dB.
 The gain in PSNR over repeating the frame, by the error of whole clips, has a 95% interval over videos, whose clips are much alike. SWD of

@@ -63,8 +63,8 @@ class HRVGANConfig:
 
 
 class Plan:
-    """Sizes at every level, the same for both networks: ``channels(width, config)[k]``, and from level k + 1 to level k ``strides[k]`` (t, h, w) and
-    ``spans[k]``, the frames of a kernel; ``grid`` is (t, h, w) at the coarsest level."""
+    """Sizes at every level, the same for both networks: ``channels(width, config)[k]``, and from level k + 1 to level k ``strides[k]``
+    (t, h, w) and ``spans[k]``, the frames of a kernel; ``grid`` is (t, h, w) at the coarsest level."""
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape):
         self.depth, doublings = depths(config, shape)

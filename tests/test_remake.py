@@ -231,7 +231,7 @@ def test_the_report_of_a_film_from_keyframes(run, tmp_path):
     frames, rate = read(written)
     numbers = json.loads((tmp_path / "kept.json").read_text())
     assert len(frames) == 9 and rate == 25 and (numbers["frames"], numbers["keyframes"]) == (9, 3)
-    assert {"psnr", "ssim", "change", "change_of_input", "change_error", "warping_error", "warping_error_of_input", "code_bytes", "raw_bytes"} <= set(numbers)
+    assert {"psnr", "ssim", "change", "change_of_input", "change_error", "warping_error", "warping_error_of_input", "code_bytes"} <= set(numbers)
 
 
 def test_scores_in_closed_form():

@@ -311,7 +311,8 @@ def test_classes_of_a_list_without_a_video_are_told_and_not_shown(runner, tmp_pa
 
 def test_settings_for_classes_are_told_to_do_nothing_without(runner, tmp_path):
     unlabelled(tmp_path)
-    done = runner.train(*TINY, "--data", tmp_path / "one.mp4", "--steps", 1, "--class_ce_d", 4, "--m_per_class", 2, "--out", tmp_path / "run")
+    asked = ["--class_ce_d", 4, "--m_per_class", 2]
+    done = runner.train(*TINY, "--data", tmp_path / "one.mp4", "--steps", 1, *asked, "--out", tmp_path / "run")
     assert "--class_ce_d 4.0 and --m_per_class 2: the videos of --data " in done.stderr and "are all of one class" in done.stderr
 
 

@@ -201,7 +201,7 @@ def test_one_of_two_processes_evaluates_and_the_other_does_not_wait(runner, tmp_
     (["--metrics", "swd,fid", "--eval_flags=--weights inception=missing.pth"], "--weights inception=missing.pth: there is no such file"),
     (["--eval_flags", "--data nowhere"], "--eval_flags --data nowhere: --data nowhere: there is no such file or folder"),
     (["--metrics", "fvd_own", "--eval_flags=--weights own=nowhere"], "--weights own=nowhere: there is no such file or folder"),
-    (["--metrics", "fvd_own", "--eval_flags=--weights own=./runs/x/checkpoints", "--out", "runs/x"], "the discriminator of this run changes"),
+    (["--metrics", "fvd_own", "--eval_flags=--weights own=./runs/x/best", "--out", "runs/x"], "the discriminator of this run changes"),
     (["--metrics", "swd,fvd_own"], "fvd_own takes the features of a discriminator of yours; name its run")])
 def test_a_mistake_is_told_at_the_start(runner, tmp_path, flags, words):
     refused = runner.train("--out", tmp_path / "run", "--steps", 2, "--eval_every", 1, *flags, expect=2,
