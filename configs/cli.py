@@ -60,12 +60,18 @@ def parse(kind: type, argv: list[str] | None = None, description: str = "", mode
 
 def _texts(argv: list[str], kind: type) -> dict[str, str]:
     """The words given for settings that are text or nothing. The parser reads them as YAML, in which #name and &name are nothing."""
-    names, texts = {item.name for item in fields(kind) if item.type == str | None}, {}
+    names = {item.name for item in fields(kind) if item.type == str | None}
+    return {name: word for name, word in _given(argv).items() if name in names}
+
+
+def _given(argv: list[str]) -> dict[str, str]:
+    """The value of each flag by its name, of several the last; "" where none follows."""
+    found = {}
     for word, following in zip(argv, [*argv[1:], ""]):
         flag, sign, value = word.partition("=")
-        if flag.startswith("--") and flag[2:] in names:
-            texts[flag[2:]] = value if sign else following
-    return texts
+        if flag.startswith("--"):
+            found[flag[2:]] = value if sign else following
+    return found
 
 
 def _checked(kind: type, values: dict, group: str = "") -> dict:
@@ -117,10 +123,7 @@ def _family(files: list[str], argv: list[str], default: str, models: dict[str, t
     family = default
     for path in files:
         family = _read_yaml(path).get("family", family)
-    for index, word in enumerate(argv):
-        name, sign, value = word.partition("=")
-        if name == "--family":
-            family = value if sign else (argv[index + 1] if index + 1 < len(argv) else "")
+    family = _given(argv).get("family", family)
     if not isinstance(family, str) or family not in models:
         raise UserError(f"--family {family}: must be one of {', '.join(models)}")
     return family
@@ -177,8 +180,7 @@ def _switched_on(argv: list[str], switches: set[str]) -> list[str]:
 
 def _silenced_rivals(argv: list[str], kind: type) -> list[str]:
     """Settings that exclude each other (``kind.RIVALS``): one given as a flag wins over another that stands in the YAML."""
-    given = {word.partition("=")[0].removeprefix("--") for word, following in zip(argv, [*argv[1:], ""])
-             if word.startswith("--") and not word.endswith("=null") and ("=" in word or following != "null")}
+    given = {name for name, value in _given(argv).items() if value != "null"}
     defaults = {item.name: item.default for item in fields(kind)}
     return [f"--{name}={'null' if defaults[name] is None else defaults[name]}"
             for group in getattr(kind, "RIVALS", ()) if given & set(group) for name in group if name not in given]

@@ -34,7 +34,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
         raise UserError(f"--metrics {','.join(pairs)}: compares each frame with its reference, and {why}")
     trained = sampler.config
     source = config.data or trained.data
-    keep_out(Path(config.output), "the videos of the model,", source)
+    if config.data is None:  # which evaluate.py has looked at
+        keep_out(Path(config.output), "the videos of the model,", source)
     # Where frames are kept and who extracts them is this machine's own, though they may lie where training had them.
     kept = config.cache_dir or (trained.cache_dir if trained.cache_dir and os.access(trained.cache_dir, os.W_OK) else None)
     settings = trained.data_kwargs() | {"cache_dir": kept, "workers": None} | given(config, "fit", "split")
