@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.data.films import moving, write_film
 from training import checkpoint
@@ -176,3 +177,16 @@ def test_what_the_timing_of_extraction_runs(tmp_path):
     (tmp_path / "frames").mkdir()
     extraction.whole(path, str(tmp_path), 0)
     assert len(extraction.ours(path)) == 3 and not list((tmp_path / "frames").glob("*.npy"))
+
+
+def test_the_gain_over_repeating_a_frame_is_a_mean_over_videos():
+    from benchmarks.future import gain
+
+    real = torch.full((4, 3, 4, 4, 3), 100, dtype=torch.uint8)
+    real[:, 1:] += 20  # all that follows is 20 levels above the first frame
+    made = real.clone()
+    made[:3, 1:] += 2  # a tenth of that error: 20 dB; the last clip has all of it
+    made[3, 1:] -= 20
+    found = gain(made, real, np.array([0, 0, 0, 1]))
+    assert found["mean"] == pytest.approx(10) and found["videos"] == 2
+    assert found["high"] - found["mean"] == found["mean"] - found["low"] == pytest.approx(1.96 * 10)
