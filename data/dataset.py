@@ -139,6 +139,11 @@ class VideoDataset(torch.utils.data.Dataset):
         segment = np.searchsorted(self._clips_before, indices, side="right") - 1
         return np.searchsorted(self._video_first, self._segment_first[segment], side="right") - 1
 
+    def frame_of(self, indices: np.ndarray) -> np.ndarray:
+        """The kept frame of its video, from 0, that each of these clips begins with: int64."""
+        segment = np.searchsorted(self._clips_before, indices, side="right") - 1
+        return self._segment_first[segment] + indices - self._clips_before[segment] - self._video_first[self.video_of(indices)]
+
     def _index(self, entries: list[dict], labels: list[int]) -> None:
         """Number the clips: videos one after another, each divided into segments by cuts and gaps."""
         firsts, lengths, owners = [], [], []

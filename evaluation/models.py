@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from configs.schema import TrainConfig
+from data.dataset import VideoDataset
 from evaluation.config import EvaluateConfig, given, once
 from evaluation.crowds import measure_sets
 from evaluation.measured import Measured
@@ -53,17 +56,15 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     # A model that answers to real clips needs them as long as its own.
     whole = read_clips(source, settings) if shown == settings["frames"] or sampler.wants_video else None
     dataset = whole if shown == settings["frames"] else read_clips(source, settings | {"frames": shown})
-    # And it is asked about clips from everywhere, not from the beginning of the first video.
-    asked = torch.randperm(len(whole), generator=torch_generator(config.seed, "clips to answer to")) if sampler.wants_video else None
-
     real = crowd(source, dataset)
-    compared, _ = draw_clips(real, int(min(config.num_samples, real.most(config.one_per_video))), config.seed, config.one_per_video)
-    if sets and sampler.wants_video and whole is dataset:  # others first: what answers to a clip is near to it and its neighbours
-        asked = asked[_nearness(asked, compared, shown).argsort(stable=True)]
-    wanted = _labels_to_ask_for(sampler, dataset.classes, dataset.labels()[compared], config.seed)
+    count = int(min(config.num_samples, real.most(config.one_per_video)))
+    compared = lambda draw: draw_clips(real, count, config.seed + draw, config.one_per_video)[0]
+    asked = cache(lambda draw: _clips_to_answer_to(whole, dataset, compared(draw), config.seed + draw))
+    wanted = _labels_to_ask_for(sampler, dataset.classes, dataset.labels()[compared(0)], config.seed)
 
     def generate(numbers: Tensor) -> Tensor:
-        clips = whole.gather(asked[numbers % len(whole)])["video"] if sampler.wants_video else None
+        draw = int(numbers[0]) // config.num_samples
+        clips = whole.gather(asked(draw)[0][numbers % config.num_samples % len(whole)])["video"] if sampler.wants_video else None
         latents = torch.cat([sampler.latents(1, config.seed, int(number)) for number in numbers])
         return answer(clips, latents, wanted(numbers))[:, :shown]
 
@@ -91,6 +92,9 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     if sets:
         parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels, answers=sampler.wants_video), found,
                                   precision, dataset.classes))
+        if parts[-1] and sampler.wants_video and (apart := asked(0)[1]) < count:
+            parts[-1].notes.append(f"{count} clips that the model answers to, of which only {apart} share no frame with those that its answers "
+                                   "are compared with: it is the closer to them; take fewer --num_samples")
         if parts[-1]:
             parts[-1].notes += rates(dataset.fps, sampler.fps, shown) + unusable(dataset)
             if config.data is None and _as_trained(settings | {"frames": shown}, trained) and dataset.fingerprint != sampler.videos:
@@ -101,14 +105,24 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
     return parts
 
 
-def _nearness(clips: Tensor, others: Tensor, frames: int) -> Tensor:
-    """For each of the numbers ``clips`` 2 if it is among ``others``, 1 if it shares some of its ``frames`` with one, else 0. (A clip at the
-    end of a video is taken to share frames with those at the beginning of the next: so it is not asked for while there are others.)"""
+def _clips_to_answer_to(whole: VideoDataset, dataset: VideoDataset, compared: Tensor, seed: int) -> tuple[Tensor, int]:
+    """Numbers of clips of ``whole`` in the order in which a model is asked about them, and how many share no frame with the clips
+    ``compared`` of ``dataset``, which may be shorter. They come from everywhere, and those first: what answers to a clip is near to it and
+    its neighbours."""
+    order = torch.randperm(len(whole), generator=torch_generator(seed, "clips to answer to"))
+    videos = {name: number for number, name in enumerate(dataset.names)}
+    place, others = (_places(side, numbers.numpy(), videos) for side, numbers in ((whole, order), (dataset, compared)))
     others = others.sort().values
-    place = torch.searchsorted(others, clips)
-    after, before = others[place.clamp(max=len(others) - 1)], others[(place - 1).clamp(min=0)]
-    away = torch.minimum((clips - after).abs(), (clips - before).abs())
-    return (away < frames).int() + (away == 0).int()
+    first = torch.searchsorted(others, place - dataset.frames, right=True)  # that ends after the clip begins
+    shares = (first < len(others)) & (others[first.clamp(max=len(others) - 1)] < place + whole.frames)
+    nearness = shares.int() + torch.isin(place, others).int()
+    return order[nearness.argsort(stable=True)], int((nearness == 0).sum())
+
+
+def _places(dataset: VideoDataset, numbers: np.ndarray, videos: dict[str, int]) -> Tensor:
+    """Where the clips ``numbers`` begin, in frames; those of different ``videos`` (numbers by name) are far apart."""
+    video = np.array([videos.get(name, -1) for name in dataset.names])[dataset.video_of(numbers)]
+    return torch.from_numpy(video * 2**32 + dataset.frame_of(numbers))
 
 
 def _labels_to_ask_for(sampler: Sampler, classes: list[str], labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]:

@@ -68,23 +68,35 @@ def test_where_the_image_stands_in_a_prediction_is_told(measured, monkeypatch, a
     assert any("--random_frame" in note for note in notes) == anywhere
 
 
-def test_what_answers_to_real_clips_answers_to_others_than_it_is_compared_with(measured, monkeypatch):
-    """As long as there are others: 63 of 108. First to those that have no frame in common with any, of which there are fewer than 45."""
+@pytest.mark.parametrize("length, all_apart", [(2, False), (1, True)])
+def test_what_answers_to_real_clips_answers_to_others_than_it_is_compared_with(measured, monkeypatch, length, all_apart):
+    """In every draw, as long as there are others, also where fewer frames are compared than the model makes. First to those that have no
+    frame in common with any, of which there may be fewer than 45."""
     monkeypatch.setattr(Painter, "wants_video", True)
     kept, gather, given = models.measure_sets, VideoDataset.gather, []
 
+    def frames(dataset, number):
+        (video,), (first,) = dataset.video_of([number]), dataset.frame_of(np.array([number]))
+        return {(dataset.names[video], first + later) for later in range(dataset.frames)}
+
     def spy(config, sets, networks, real, fake, *rest):
+        read = []
         with monkeypatch.context() as patch:
-            patch.setattr(VideoDataset, "gather", lambda self, numbers: given.extend(numbers.tolist()) or gather(self, numbers))
-            fake.get(torch.arange(45))
-        compared = draw_clips(real, 45, config.seed)[0].tolist()
-        assert len(set(given)) == 45 and not set(given) & set(compared)
-        apart = [all(abs(number - other) > 1 for other in compared) for number in given]
-        assert 5 < sum(apart) < 45 and apart == sorted(apart, reverse=True)
+            patch.setattr(VideoDataset, "gather", lambda self, numbers: read.append((self, numbers.tolist())) or gather(self, numbers))
+            real.get(torch.arange(1))
+            dataset = read.pop()[0]
+            for draw in (0, 1):
+                fake.get(45 * draw + torch.arange(45))
+                whole, asked = read.pop()
+                compared = [frames(dataset, number) for number in draw_clips(real, 45, config.seed + draw)[0].tolist()]
+                assert len(set(asked)) == 45 and not any(frames(whole, number) in compared for number in asked)
+                apart = [not frames(whole, number) & set.union(*compared) for number in asked]
+                assert 5 < sum(apart) and (sum(apart) == 45) == all_apart and apart == sorted(apart, reverse=True)
+                given.append((asked, sum(apart)))
         return kept(config, sets, networks, real, fake, *rest)
     monkeypatch.setattr(models, "measure_sets", spy)
-    measured("--metrics", "diversity", classes=("cat", "dog", "hen"))
-    assert given
+    notes = measured("--metrics", "diversity", "--clip_frames", str(length), classes=("cat", "dog", "hen"))["notes"]
+    assert given[0][0] != given[1][0] and any(f"only {given[0][1]} share no frame" in note for note in notes) != all_apart
 
 
 def test_classes_meet_by_name(measured):
