@@ -15,7 +15,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +40,16 @@ ALL = [f"{motion}_{shape}" for motion in MOTIONS for shape in SHAPES]
 
 def write_videos(folder: Path, classes: list[str], each: int, frames: int, size: int) -> None:
     """``each`` videos of every class, in folders by class."""
-    unknown = set(classes) - set(ALL)
-    if unknown:
-        raise UserError(f"--classes {','.join(sorted(unknown))}: not a motion and a shape of data/synthetic.py")
+    _check_known(classes, f"--classes {','.join(classes)}")
     make_synthetic(folder, num_videos=each * len(MOTIONS) * len(SHAPES), frames=frames, height=size, width=size, quiet=False)
     for path in folder.iterdir():
         if path.is_dir() and path.name not in classes:
             shutil.rmtree(path)
+
+
+def _check_known(classes: Iterable[str], flag: str) -> None:
+    if unknown := sorted(set(classes) - set(ALL)):
+        raise UserError(f"{flag}: {', '.join(unknown)}: not a motion and a shape of data/synthetic.py")
 
 
 def draw_clips(classes: list[str], each: int, shape: tuple[int, int, int], skip: int, seed: int, length: int) -> tuple[Tensor, Tensor]:
@@ -142,6 +145,7 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, l
         raise UserError(f"--checkpoint {path}: its generator takes no labels")
     if max(best_of) > 1 and not sampler.names_classes:
         raise UserError(f"--best_of {max(best_of)}: {sampler.family} has no critic that names classes; leave it at 1")
+    _check_known(classes, f"--checkpoint {path}")
     shape, skip = (config.frames, config.height, config.width), config.frame_skip
     if length <= (config.frames - 1) * skip:
         raise UserError(f"--frames {length}: a clip spans {(config.frames - 1) * skip + 1} frames of a video; "

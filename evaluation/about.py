@@ -21,7 +21,7 @@ def describe_clips(found: SetComparison, real: Crowd, fake: Crowd, classes: list
     first = {side: [clip[0] for clip in clips] for side, clips in shown.items()}
     images["samples.png"] = pictures.side_by_side(first["real"], first["fake"], f"real: {_short(real.name)}", f"fake: {_short(fake.name)}")
     if len(found.shown["fake"][0]) > 1:
-        images["strips.png"] = pictures.strips(found.shown["real"][:4], found.shown["fake"][:4])
+        images["strips.png"] = pictures.strips(found.shown["real"], found.shown["fake"])
         images["profiles.png"] = plots.profiles(_profiles(found))
     if not fake.answers and (real.content != fake.content or real.content is None):
         memory = nearest(found.collected["real"][THUMBNAILS], found.collected["fake"][THUMBNAILS], NEIGHBOURS, found.numbers["real"],

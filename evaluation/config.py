@@ -110,7 +110,7 @@ class EvaluateConfig:
                             "ask for no more of them")
         if self.controls:
             for name, usual in (("draws", 1), ("one_per_video", False), ("data", None)):
-                if (own := getattr(self, name)) != usual:
+                if (own := getattr(self, name)) != usual and not (self.protocol and name == "one_per_video"):
                     raise UserError(f"--{name} {own}: --controls has no use for it; leave it out")
             if self.real is None or self.fake is not None or self.checkpoint is not None:
                 raise UserError("--controls damages clips of --real; leave --fake and --checkpoint out")

@@ -93,8 +93,8 @@ def measure_model(config: EvaluateConfig, pairs: dict[str, Metric], sets: dict[s
         parts.append(measure_sets(config, sets, networks, real, Crowd(name, generate, labels=labels, answers=sampler.wants_video), found,
                                   precision, dataset.classes))
         if parts[-1] and sampler.wants_video and (apart := asked(0)[1]) < count:
-            parts[-1].notes.append(f"{count} clips that the model answers to, of which only {apart} share no frame with those that its answers "
-                                   "are compared with: it is the closer to them; take fewer --num_samples")
+            parts[-1].notes.append(f"{count} clips that the model answers to, of which only {apart} share no frame with those that its "
+                                   "answers are compared with: it is the closer to them; take fewer --num_samples")
         if parts[-1]:
             parts[-1].notes += rates(dataset.fps, sampler.fps, shown) + unusable(dataset)
             if config.data is None and _as_trained(settings | {"frames": shown}, trained) and dataset.fingerprint != sampler.videos:

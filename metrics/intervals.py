@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metrics.collect import Collector
-from metrics.confidence import Interval, bootstrap
+from metrics.confidence import Interval, bootstrap, subsampled
 from metrics.registry import Metric
 
 
@@ -16,8 +16,10 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     sides = (fake,) if metric.kind == "samples" else (real, fake)
     if not resamples or value is None or min(side.rows for side in sides) < 2:
         return None
-    statistic = metric.resample_one(*sides) if metric.resample_one else statistic_of(metric, *sides)
-    found = bootstrap(statistic, [side.rows for side in sides], resamples=resamples, seed=seed)
+    rows = [side.rows for side in sides]
+    if metric.repeats_count and min(rows) < 2 * metric.fewest:
+        return None
+    found = (subsampled if metric.repeats_count else bootstrap)(statistic_of(metric, *sides), rows, resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
     if not reach or not math.isfinite(reach):  # a share of none or all, or a resample of one clip alone: neither says much of others
         return None

@@ -25,8 +25,9 @@ def frechet(real: Features, fake: Features) -> Score:
     frames, dimensions = real.features().shape[1:]
     samples = min(side.gaussian().count for side in (real, fake)) // frames  # clips: frames of one are alike
     if samples <= dimensions:
-        return Score(value, note=f"{samples} samples for {dimensions} features: the covariance is not of full rank and the value far too "
-                                 f"high; compare it with equal numbers alone, or take kid, which has no such bias")
+        why = "the covariance is not of full rank" if samples * frames <= dimensions else "frames of one clip are much alike"
+        return Score(value, note=f"{samples} samples for {dimensions} features: {why} and the value is far too high; compare it with equal "
+                                 "numbers alone, or take kid, which has no such bias")
     if not (real.complete and fake.complete) or samples < FEWEST_FOR_LINE * dimensions:
         return Score(value)
     intercept, by_size = frechet_at_infinity(_flat(real), _flat(fake), real.draw.seed, frames=frames)
@@ -68,31 +69,6 @@ def density(real: Features, fake: Features) -> Score:
 def coverage(real: Features, fake: Features) -> Score:
     """The share of real neighbourhoods that hold a generated sample."""
     return precision_recall.density_coverage(_flat(real), _flat(fake))[1]
-
-
-def share_resampler(of: str) -> Callable[[Features, Features], Callable[[Tensor, Tensor], float]]:
-    """For intervals of "precision" (generated samples in real neighbourhoods), "recall" (the other way round) or "coverage" (real
-    neighbourhoods that are hit): the share among chosen samples of one side. The other side stands still: repeated samples would have
-    neighbourhoods of radius 0."""
-    def resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
-        side = fake if of == "precision" else real
-        if of == "coverage":
-            hits = precision_recall.hits(_flat(real), _flat(fake)).any(dim=1)
-        else:
-            hits = precision_recall.inside(_flat(side), _flat(real if side is fake else fake))
-        return _mean_over(hits, side, of == "precision")
-    return resampler
-
-
-def density_resampler(real: Features, fake: Features) -> Callable[[Tensor, Tensor], float]:
-    """For intervals of the density: generated samples are chosen, real neighbourhoods stand still."""
-    return _mean_over(precision_recall.hits(_flat(real), _flat(fake)).sum(dim=0) / precision_recall.NEIGHBOURS, fake, True)
-
-
-def _mean_over(values: Tensor, side: Features, of_fake: bool) -> Callable[[Tensor, Tensor], float]:
-    """Mean of a value per frame over chosen clips of one side."""
-    means = values.double().unflatten(0, side.features().shape[:2]).mean(dim=1)
-    return lambda a, b: float(means[b if of_fake else a].mean())
 
 
 def inception_score(side: Features) -> Score:

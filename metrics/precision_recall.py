@@ -31,22 +31,10 @@ def recall(real: Tensor, fake: Tensor, k: int = 3) -> Score:
     return precision_recall(real, fake, k)[1]
 
 
-def inside(asked: Tensor, others: Tensor, k: int = 3) -> Tensor:
-    """Which of ``asked (N, D)`` lie within reach of one of ``others (M, D)``, as near as its k-th neighbour: bool ``(N,)``."""
-    asked, others = checked(asked, others, least=k + 1)
-    radius = torch.cdist(others, others).kthvalue(k + 1).values
-    return (torch.cdist(others, asked) <= radius[:, None]).any(dim=0)
-
-
-def hits(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Which generated samples lie in which real neighbourhoods, bool ``(N, M)``; ValueError for k samples or fewer."""
-    real, fake = checked(real, fake, least=k + 1)
-    radius = torch.cdist(real, real).kthvalue(k + 1).values  # the nearest neighbour of a sample is itself
-    return torch.cdist(real, fake) < radius[:, None]
-
-
 def density_coverage(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> tuple[Score, Score]:
     """Density, which may be above 1, and coverage of features ``(N, D)`` and ``(M, D)``; ValueError for k samples or
     fewer."""
-    found = hits(real, fake, k)
+    real, fake = checked(real, fake, least=k + 1)
+    radius = torch.cdist(real, real).kthvalue(k + 1).values  # the nearest neighbour of a sample is itself
+    found = torch.cdist(real, fake) < radius[:, None]
     return Score(float(found.double().sum() / (k * len(fake)))), Score(float(found.any(dim=1).double().mean()))

@@ -13,7 +13,7 @@ from metrics.intervals import interval_of_mean
 from metrics.pixel import average, capped
 from metrics.protocol import Protocol, Result, Score
 from metrics.registry import Metric
-from metrics.sets import Crowd, draw_clips, too_narrow
+from metrics.sets import Crowd, draw_clips, of_intervals
 from utils.images import evenly
 from utils.progress import Progress
 
@@ -61,8 +61,7 @@ def compare_predictions(metrics: dict[str, Metric], real: Crowd, predict: Callab
     two differ in shape. """
     numbers, _ = draw_clips(real, int(min(num_samples, real.count)), seed)
     remarks = [f"{len(numbers)} clips, not {num_samples}: there are no more"] if len(numbers) < num_samples else []
-    if resamples and len(real.separate) < len(numbers):
-        remarks.append(too_narrow(f"{len(numbers)} clips", len(real.separate)))
+    remarks += of_intervals(real, len(numbers)) if resamples else []
     wanted = set(evenly(len(numbers), SHOWN).tolist())
     values: dict[str, list[Tensor]] = {name: [] for name in metrics}
     still: dict[str, list[Tensor]] = {name: [] for name in metrics}

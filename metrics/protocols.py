@@ -14,6 +14,7 @@ from utils.errors import UserError
 
 CLIP_LENGTH = 16  # of what looks at clips, if the name says nothing else
 KEPT = 10_000  # clips whose features are kept at least
+KEPT_FRAMES = 4096  # the same of frames whose patches are
 EXAMPLES = "fid10k, kid_random_1k, fvd2048_16f, is_c3d_10k"
 _NAME = re.compile(r"(?P<metric>[a-z_]+(?:_r3d_18|_c3d|_i3d|_s3d)?)_?(?P<count>\d+)(?P<thousands>k?)"
                    r"(?:_(?P<frames>\d+)f)?(?:_skip(?P<skip>\d+))?")
@@ -36,4 +37,6 @@ def named_protocol(name: str) -> dict:
              "seed": 0, "fit": "crop", "network_resize": "tf1"}
     if metric.of_kept_features:
         fixed["max_features_kept"] = max(KEPT, fixed["num_samples"])
+    if metric.collects in ("patches", "motion_patches"):
+        fixed["max_frames_kept"] = max(KEPT_FRAMES, fixed["num_samples"])
     return fixed | ({"clip_frames": frames} if clips else {})

@@ -38,8 +38,8 @@ class Metric:
     """What the network is shown, where it takes either."""
     resample: Callable | None = None
     """The collectors -> a function of their rows, faster than the whole metric and as spread out."""
-    resample_one: Callable | None = None
-    """The same for intervals alone, of a metric that repeated samples would change: only one side is resampled."""
+    repeats_count: bool = False
+    """Whether a sample that comes twice changes it, as one in whose neighbourhood of radius 0 none lies: intervals then repeat none."""
     fewest: int = 1
     """Clips it needs on each side."""
     name: str = ""
@@ -85,14 +85,13 @@ METRICS = {
     "kid": _features(of_features.kid, "lower", fewest=2, summary="kernel distance of frames' features: no bias with few samples",
                      definition="torch-fidelity's, 100 subsets of 1000", resample=of_features.kid_resampler),
     "precision": _features(of_features.precision, "higher", fewest=4, summary="share of generated frames that lie where real ones do",
-                           definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("precision")),
+                           definition="torch-fidelity's, 3 nearest neighbours", repeats_count=True),
     "recall": _features(of_features.recall, "higher", fewest=4, summary="share of real frames that lie where generated ones do",
-                        definition="torch-fidelity's, 3 nearest neighbours", resample_one=of_features.share_resampler("recall")),
+                        definition="torch-fidelity's, 3 nearest neighbours", repeats_count=True),
     "density": _features(of_features.density, "higher", fewest=6, summary="real neighbourhoods that a generated frame lies in, over 5",
-                         definition="metrics.precision_recall 1, 5 nearest neighbours", resample_one=of_features.density_resampler),
+                         definition="metrics.precision_recall 1, 5 nearest neighbours", repeats_count=True),
     "coverage": _features(of_features.coverage, "higher", fewest=6, summary="share of real neighbourhoods that hold a generated frame",
-                          definition="metrics.precision_recall 1, 5 nearest neighbours",
-                          resample_one=of_features.share_resampler("coverage")),
+                          definition="metrics.precision_recall 1, 5 nearest neighbours", repeats_count=True),
     "is": Metric("samples", of_features.inception_score, "higher", "", "Inception score",
                  "torch-fidelity's, 10 splits of frames, 1 of clips", fewest=10, collects="features", network="inception",
                  resample=of_features.inception_resampler),

@@ -70,7 +70,8 @@ def explanations(results: list[Result]) -> list[str]:
     single = [result.name for result in results if of_one_crowd(result)]
     if double := [result.name for result in results if result.floor and not of_one_crowd(result)]:
         column = f"real, of {', '.join(double)}" if single else "real vs real"
-        lines.append(f"{column}: the same between two disjoint draws of real clips, what a perfect model would get")
+        lines.append(f"{column}: the same between two disjoint draws of real clips, what clips as good as others of these videos would "
+                     "get")
     if single:
         lines.append(f"real, of {', '.join(single)}: the value of the real clips themselves")
     return lines

@@ -96,7 +96,7 @@ def key_of(metric: Metric) -> tuple:
 def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How, networks: dict[tuple, Network] | None = None,
                  shelf: Shelf | None = None) -> SetComparison | None:
     """``how.num_samples`` clips from each side (as many as both have, if fewer), and the floor: the same between two
-    disjoint draws of real clips, which is what a perfect generator would get.
+    disjoint draws of real clips, which is what clips as good as others of the same videos would get.
 
     ``networks``: what the metrics need, by :attr:`Metric.needs`. ``shelf``: where what is known of real clips is kept. Several processes
     share the looking; the first of them gets the result, the others None. """
@@ -143,16 +143,20 @@ def compare_sets(metrics: dict[str, Metric], real: Crowd, fake: Crowd, how: How,
     elif floor and len(floor[0]) < count:
         result.notes.append(f"real vs real with {len(floor[0])} clips a side, not {count}, which makes distances larger: too few "
                             f"real clips without common frames")
-    for side, crowd in (("real", real), ("fake", fake)):
-        if how.resamples and crowd.separate is not None and len(crowd.separate) < count:
-            result.notes.append(too_narrow(f"{count} {side} clips", len(crowd.separate)))
+    for side, crowd in (("real", real), ("fake", fake)) if how.resamples else ():
+        result.notes += of_intervals(crowd, count, f"{side} clips")
     return result
 
 
-def too_narrow(clips: str, separate: int) -> str:
-    """What is to be said of intervals where so many ``clips``, in words, are more than the ``separate`` ones."""
-    return (f"{clips}, of which only {separate} without common frames: the 95% intervals take all of them for independent and are too "
-            "narrow")
+def of_intervals(crowd: Crowd, count: int, clips: str = "clips") -> list[str]:
+    """What is to be said of intervals where ``count`` of its ``clips``, in words, are no independent ones."""
+    if crowd.separate is not None and len(crowd.separate) < count:
+        return [f"{count} {clips}, of which only {len(crowd.separate)} without common frames: the 95% intervals take all of them for "
+                "independent and are too narrow"]
+    if crowd.videos is not None and 2 * (videos := len(np.unique(crowd.videos))) <= count:
+        return [f"{count} {clips} of {videos} video{'s' * (videos > 1)}: the 95% intervals hold for other clips of these; what other "
+                "videos would give may lie outside"]
+    return []
 
 
 def look_at_all(crowd: Crowd, numbers: Tensor, collectors: dict[tuple, Collector], batch_size: int, progress: Progress,

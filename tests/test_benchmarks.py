@@ -9,6 +9,7 @@ import torch
 
 from tests.data.films import moving, write_film
 from training import checkpoint
+from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
@@ -148,6 +149,9 @@ def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch)
         assert [sum(row) for row in account["asked_by_found"]] == [5] * len(both["classes"])
         assert sum(account["per_class"]) / len(both["classes"]) == pytest.approx(account["accuracy"])
     assert chosen["variety"] != plain["variety"] == first["best_of_1"]["variety"]
+    monkeypatch.setattr(labels, "ALL", labels.ALL[1:])  # no clips can be drawn of classes that nothing draws
+    with pytest.raises(UserError, match="run: horizontal_disc: not a motion and a shape"):
+        judged()
 
 
 def test_the_peers_of_the_interpolator_get_what_they_deserve():

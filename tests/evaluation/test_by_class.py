@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from evaluation.about import describe_clips, per_class
+from metrics import pictures
 from metrics.networks.network import Network
 from metrics.registry import choose
 from metrics.sets import Crowd, How, compare_sets, key_of
@@ -69,3 +70,14 @@ def test_nearest_neighbours_are_shown_as_the_clips_they_are(monkeypatch):
     found = compare_sets(choose("diversity"), real, fake, How(30))
     describe_clips(found, real, fake, [], choose("diversity"))
     assert len(seen["fakes"]) == 8 and all(abs(a.mean() - b.mean()) < 3 for a, b in zip(seen["fakes"], seen["reals"]))
+
+
+def test_strips_are_of_clips_from_everywhere(monkeypatch):
+    kept, shown = pictures.strips, []
+    monkeypatch.setattr(pictures, "strips", lambda *sides: shown.extend(sides) or kept(*sides))
+    grey = lambda numbers: numbers.to(torch.uint8).view(-1, 1, 1, 1, 1).expand(-1, 2, 8, 8, 3)
+    sides = [Crowd("", grey, 64, np.arange(64)) for _ in range(2)]
+    found = compare_sets(choose("diversity"), *sides, How(64))
+    describe_clips(found, *sides, [], choose("diversity"))
+    for clips in shown:
+        assert clips[0].max() < 4 and clips[-1].min() > 60

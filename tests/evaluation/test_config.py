@@ -33,6 +33,10 @@ def test_what_could_have_no_effect_is_refused(flags, message):
         EvaluateConfig(**flags).check()
 
 
+def test_controls_take_protocols_of_clips_too():
+    assert EvaluateConfig(controls=True, real="a", protocol="fvd_random_20_16f").check().clip_frames == 16
+
+
 def test_reports_are_not_written_where_they_would_be_measured(tmp_path):
     for name in ("real", "fake"):
         (tmp_path / name).mkdir()

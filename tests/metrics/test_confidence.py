@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.confidence import bootstrap, permutation_threshold
+from metrics.confidence import bootstrap, permutation_threshold, subsampled
 from metrics.frechet import FrechetResampler, frechet_of_features
 
 
@@ -49,6 +49,18 @@ def test_frames_of_a_clip_are_no_new_evidence():
     labels = [f"clip {number}" for number in np.arange(20).repeat(10)]
     assert 0.9 <= coverage(lambda *how: interval(*how, [labels]), 0, 100) <= 1
     assert coverage(lambda *how: interval(*how, None), 0, 100) < 0.65
+
+
+@pytest.mark.parametrize("most", [1000, 20])
+def test_parts_without_repeats_hold_the_truth_too(most):
+    def interval(seed, generator):
+        x, y = torch.from_numpy(generator.normal(3, 2, 60)), torch.from_numpy(generator.normal(1, 1, 90))
+
+        def apart(a, b):
+            assert len(set(a.tolist())) == len(a) and (len(a), len(b)) in ((60, 90), (30, 45), (13, 20))
+            return float(x[a].mean() - y[b].mean())
+        return subsampled(apart, [60, 90], seed=seed, most=most)
+    assert 0.9 <= coverage(interval, 2) <= 0.99
 
 
 def test_groups_are_drawn_whole_on_their_own_side():

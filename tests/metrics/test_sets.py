@@ -149,6 +149,14 @@ def test_intervals_of_clips_that_share_frames_are_called_too_narrow():
     assert told.startswith("40 fake clips, of which only 20 without common frames")
 
 
+def test_intervals_of_few_videos_are_said_to_hold_for_these():
+    of = lambda videos, wanted=40, **more: compare_sets(choose("diversity"), crowd(videos=np.arange(200) // (200 // videos)), crowd(30),
+                                                        How(wanted, **{"resamples": 4} | more)).notes
+    (told,) = of(20)
+    assert told.startswith("40 real clips of 20 videos: the 95% intervals hold for other clips of these")
+    assert any("40 real clips of 1 video:" in note for note in of(1)) and of(20, 39) == of(20, resamples=0) == []
+
+
 def test_a_share_of_none_has_no_interval_of_no_width():
     found = compare_sets(choose("precision"), crowd(), crowd(100), How(32, resamples=8), NETWORKS)
     assert found.scores["precision"].value == 0 and found.intervals["precision"] is None
