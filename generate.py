@@ -92,6 +92,8 @@ def remake(sampler: Sampler, config: GenerateConfig, quiet: bool = True) -> Path
     numbers_file = target.with_suffix(".json")
     if config.keyframe_interval and not holds(numbers_file, "keyframe_interval"):
         raise UserError(f"--output: the film's numbers go to {numbers_file}, which holds something else; choose another path")
+    if config.factor and numbers_file.exists() and holds(numbers_file, "keyframe_interval"):
+        note(f"warning: {numbers_file} tells of another film, written before")
     for trouble in film.troubles:
         print(f"{config.input}: {trouble}", file=sys.stderr)
     with (VideoWriter(target, fps, crf=config.crf) as writer,
@@ -120,7 +122,9 @@ def check_new(output: str | Path, source: str) -> Path:
     if Path(output).suffix.lower() == ".png":
         written.append(Path(output).with_suffix(""))  # the folder of several frames
     given = Path(source).resolve()
-    if any(path.resolve() in (given, *given.parents) for path in written):
+    holders = [path for path in (given, *given.parents) if path.exists()]
+    # The same file may have several names: links, mounts, disks to which capitals are small letters.
+    if any(path.resolve() in (given, *given.parents) or path.exists() and any(map(path.samefile, holders)) for path in written):
         raise UserError(f"--output {output}: would replace {source}, which it is made from; choose another path")
     return Path(output)
 

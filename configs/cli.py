@@ -149,6 +149,9 @@ def _read_yaml(path: str) -> dict:
         raise UserError(f"--config {path}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"--config {path}: must hold settings as `name: value` lines")
+    if not isinstance(values.get("model", {}), dict | None):
+        raise UserError(f"--config {path}: model: {values['model']}: holds the network's settings as `name: value` lines; the family is "
+                        "chosen by `family:`")
     return values
 
 

@@ -1,7 +1,7 @@
 """Films that OpenCV 5 cannot read or, worse, reads wrongly: of these PyAV reads the frames.
 
 Where FFmpeg's swscale, from version 8 on, refuses to convert a frame, OpenCV hands out memory that was never written, without a word. It
-refuses frames that are marked as interlaced, and colours that are tagged as something it does not know. Both fields of an interlaced frame
+refuses frames that are marked as interlaced, and colours that are tagged as something it does not know. Films that are to be shown as in a mirror it only turns. Both fields of an interlaced frame
 stay in one picture, as OpenCV 4 gives it. OpenCV brings no decoder of AV1 at all.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from data.ffmpeg import open_container
 
-_PROGRESSIVE = (0, 1)  # libavcodec's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
+PROGRESSIVE = (0, 1)  # libavcodec's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 _LOOK = 4  # frames
 # AV1, and those that may become interlaced after progressive titles.
 _CODECS = ("av1", "mpeg1video", "mpeg2video", "dvvideo", "vc1")
@@ -29,7 +29,7 @@ def needs_pyav(path: Path) -> bool:
             stream = container.streams.video[0]
             if not stream.codec_context:  # no decoder takes it
                 return False
-            if stream.codec_context.field_order not in _PROGRESSIVE:
+            if stream.codec_context.field_order not in PROGRESSIVE:
                 return True
             if stream.codec_context.codec.canonical_name in _CODECS:
                 return True
@@ -39,8 +39,18 @@ def needs_pyav(path: Path) -> bool:
         return False
 
 
+def mirrored(frame: av.VideoFrame) -> bool:
+    """Whether the film's matrix for display shows it as in a mirror, beside any turn: selfies of some cameras. Of such a matrix OpenCV and
+    ``frame.rotation`` tell the turn alone, which then comes after exchanging top and bottom."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(matrix, "<i4").tolist()
+    return a * d - b * c < 0
+
+
 def _misread(frame: av.VideoFrame) -> bool:
-    return (frame.interlaced_frame or frame.color_trc in _BAD_TRANSFER or frame.color_primaries in _BAD_PRIMARIES
+    return (mirrored(frame) or frame.interlaced_frame or frame.color_trc in _BAD_TRANSFER or frame.color_primaries in _BAD_PRIMARIES
             or frame.colorspace not in _MATRICES)
 
 
@@ -81,6 +91,8 @@ class PyAVStream:
         if self._frame.colorspace not in _MATRICES:
             self._frame.colorspace = _UNSPECIFIED
         pixels = self._frame.to_ndarray(format="bgr24")
+        if mirrored(self._frame):
+            pixels = pixels[::-1]
         return np.ascontiguousarray(np.rot90(pixels, self._frame.rotation // 90 % 4))
 
     def close(self) -> None:

@@ -68,6 +68,8 @@ class VideoDataset(torch.utils.data.Dataset):
             if max_frames is not None:
                 frame_skip = nearest_skip([video.frames for video in self.report.videos], max_frames)
             self.frame_skip = frame_skip
+            self._or_more_of_it = (" or a higher --fps" if fps else " or more --max_frames" if max_frames else
+                                   " or a smaller --frame_skip" if frame_skip > 1 else "")
             span = frames if fps else (frames - 1) * frame_skip + 1
             self.report.mark_short(span, fps)
             chosen = [index for index, video in enumerate(self.report.videos) if video.status in USABLE]
@@ -183,7 +185,7 @@ class VideoDataset(torch.utils.data.Dataset):
     def _too_short(self, data, lengths: list[int], span: int, unit: str = "frames") -> UserError:
         longest = max(lengths, default=0)
         return UserError(f"--data {data}: a clip of --frames {self.frames} spans {span} {unit}, but the longest video has {longest}; "
-                         "ask for fewer --frames or a smaller --frame_skip")
+                         f"ask for fewer --frames{self._or_more_of_it}")
 
 
 def nearest_skip(lengths: list[int], max_frames: int) -> int:

@@ -4,22 +4,18 @@ A stream steps over frames cheaply (OpenCV's ``grab``) and turns only the wanted
 """
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # faults are named in the health report, not scattered on stderr
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+import cv2
+import numpy as np
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
-from data.by_pyav import PyAVStream, needs_pyav  # noqa: E402
-from data.ffmpeg import open_capture  # noqa: E402
-from data.health import within  # noqa: E402
-from data.layouts import image_files, kind_of, stack_length  # noqa: E402
-from data.pixel_aspect import SquarePixels, pixel_aspect  # noqa: E402
-from utils.errors import UserError  # noqa: E402
+from data.by_pyav import PyAVStream, needs_pyav
+from data.ffmpeg import open_capture
+from data.health import within
+from data.layouts import image_files, kind_of, stack_length
+from data.pixel_aspect import SquarePixels, pixel_aspect
+from utils.errors import UserError
 
 FITS = ("crop", "pad", "stretch")
 _DAMAGED = 1000  # packets in a row that may hold nothing readable; OpenCV says the same of each of them as of the end

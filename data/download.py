@@ -192,6 +192,8 @@ def main(argv: list[str] | None = None) -> int:
         reason = tally.missed[0].error if tally.missed else (tally.notes or ["the playlist is empty"])[0]
         raise UserError(f"--out {config.out}: not one video was obtained: {reason}")
     run = Path("runs") / (Path(config.out).resolve().name or "videos")
+    if run.resolve().is_relative_to(Path(config.out).resolve()):  # a run does not go among its videos
+        run = ".." / run
     print(f"train on them: python train.py --config configs/dcgan.yaml --data {shlex.quote(config.out)} --out {shlex.quote(str(run))}")
     return 0
 

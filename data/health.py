@@ -38,6 +38,7 @@ class Health:
     pace: float = 0.0
     codec: str = ""
     rotation: int = 0
+    mirrored: bool = False
     pixel_aspect: float = 1.0
     variable_rate: bool = False
     bad: list[tuple[float, float]] = field(default_factory=list)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from data.by_pyav import PROGRESSIVE, mirrored
 from data.decode import decode_image, read_image
 from data.ffmpeg import open_container
 from data.health import Health, within
@@ -82,6 +83,7 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
         health.fail("broken", "its pictures are in no known coding")
         return
     codec.thread_count = 1
+    quick = quick and codec.field_order in PROGRESSIVE  # packets of interlaced films may hold a field each
     health.codec, health.header_frames = codec.name, stream.frames
     health.width, health.height = codec.width, codec.height
     walk = _Walk(stream.time_base, stream.start_time or 0)
@@ -113,6 +115,7 @@ def _probe_container(health: Health, container, logs: list, quick: bool, beat) -
         for frame in frames:
             walk.frame(frame)
             health.width, health.height, health.rotation = frame.width, frame.height, frame.rotation
+            health.mirrored = mirrored(frame)
             health.notes += ["gray"] if frame.format.name.startswith("gray") and "gray" not in health.notes else []
         beat(len(frames) or 1)
     health.pixel_aspect = aspect_of(stream, bool(health.rotation % 180))
@@ -133,6 +136,7 @@ class _Walk:
         self.times: list[float] = []
         self.faulty: list[tuple[int, str]] = []
         self.end_fault, self.hidden, self.end = "", 0, 0.0
+        self.fields = 1  # a packet may be one of so many that make a frame
 
     def _seconds(self, stamp: int | None) -> float | None:
         return None if stamp is None else (stamp - self._start) * self._base
@@ -150,6 +154,7 @@ class _Walk:
     def frame(self, frame) -> None:
         time = self._seconds(frame.pts if frame.pts is not None else frame.dts)
         self.times.append(time if time is not None else (self.times[-1] + self._gap() if self.times else 0.0))
+        self.fields = max(self.fields, 1 + bool(frame.interlaced_frame))
         if frame.is_corrupt:
             recent = range(max(0, len(self.packets) - _REORDERING), len(self.packets))
             nearest = min(recent, key=lambda index: abs(self.packets[index][0] - self.times[-1]))
@@ -193,8 +198,8 @@ class _Walk:
             health.fail("damaged", f"truncated after {len(times)} frames: {self.end_fault}")
         elif len(self.packets) + (self.hidden if quick else 0) < health.header_frames * 0.98 - 1:
             health.notes.append(f"the header says {health.header_frames} frames, {len(times)} {'are there' if quick else 'decode'}")
-        elif not quick and len(times) < (len(self.packets) - self.hidden) * 0.98 - 1 and not health.bad:
-            health.fail("damaged", f"{len(self.packets) - len(times)} of {len(self.packets)} frames do not decode")
+        elif not quick and (wanted := (len(self.packets) - self.hidden) / self.fields) * 0.98 - 1 > len(times) and not health.bad:
+            health.fail("damaged", f"{wanted - len(times):.0f} of {wanted:.0f} frames do not decode")
         if health.bad:
             where = ", ".join(f"{low:.2f} s" for low, _ in health.bad[:5]) + (" ..." if len(health.bad) > 5 else "")
             total = health.frames + health.corrupt
@@ -202,6 +207,8 @@ class _Walk:
             health.fail("damaged" if health.frames else "broken", lost)
         if health.variable_rate:
             health.notes.append("variable frame rate")
+        if health.mirrored:
+            health.notes.append("mirrored")
         if health.rotation:
             health.notes.append(f"rotated by {health.rotation % 360} degrees")
             if health.rotation % 180:

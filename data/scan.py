@@ -17,7 +17,7 @@ from utils.errors import EXIT_USER_ERROR, UserError, script
 from utils.files import write_text
 from utils.progress import Progress
 
-_PROBE_FORMAT = 7  # raise it when a probe comes to see other things
+_PROBE_FORMAT = 8  # raise it when a probe comes to see other things
 
 
 def scan(layout: Layout, pool: WorkerPool, *, folder=None, quick: bool = False, image_fps: float = 25.0,

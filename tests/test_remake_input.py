@@ -1,5 +1,7 @@
 """Films to remake that are none, or hold less than they seem to."""
 
+import os
+
 import av
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 import evaluate
 from data.probe import ProbeTask, probe
 from generate import GenerateConfig, generate_video
+from tests.data.fields import write_fields
 from tests.data.films import moving, numbered, numbers, write_film
 from tests.test_remake import SMALL, run  # noqa: F401  run is a fixture
 from training.interpolate_film import Film
@@ -80,6 +83,24 @@ def test_a_network_that_has_learnt_nothing_is_told(runner, tmp_path, capsys, net
 def test_frames_of_a_remade_film_are_compared_elsewhere(run, tmp_path):
     with pytest.raises(UserError, match="generate.py --keyframe_interval"):
         evaluate.main(["--checkpoint", str(run), "--metrics", "psnr", "--output", str(tmp_path / "report")])
+
+
+def test_a_film_is_known_by_another_name_too(run, tmp_path):
+    film = write_film(tmp_path / "film.mp4", moving(3))
+    before = film.read_bytes()
+    os.link(film, tmp_path / "FILM.MP4")  # one file of two names, as where capitals are small letters
+    with pytest.raises(UserError, match="would replace"):
+        generate_video(output_file=tmp_path / "FILM.MP4", model_path=run, input=str(film), factor=2, device="cpu")
+    assert film.read_bytes() == before
+
+
+def test_a_film_of_fields_keeps_its_speed_and_every_frame(tmp_path):
+    path = write_fields(tmp_path / "fields.mp4", 50)
+    health, film = probe(ProbeTask(str(path), "video", path.name, size=path.stat().st_size)), Film(path)
+    for fps, frames, troubles in ((health.fps, health.frames, health.faults), (film.fps, film.length, film.troubles)):
+        assert (fps, frames, troubles) == (25, 50, [])
+    levels = [frame.mean() for frame in film.frames()]
+    assert len(levels) == 50 and levels == sorted(set(levels))
 
 
 @pytest.mark.parametrize("rates", [(30, 25), (25, 30), (60, 50)])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.by_pyav import needs_pyav
 from data.cuts import with_cuts
 from data.decode import read_frames
 from data.ffmpeg import open_container
@@ -45,13 +46,15 @@ class Film:
             raise UserError(f"--input {path}: a folder that holds no pictures; give one film, or a folder of its frames")
         if is_picture(self.path):
             raise UserError(f"--input {path}: a single picture is no film; give a film, or a folder of its frames")
-        health = probe(ProbeTask(str(path), kind_of(self.path), self.path.name, size=self.path.stat().st_size, quick=True))
+        kind = kind_of(self.path)
+        quick = kind != "video" or not needs_pyav(self.path)  # packets of interlaced films may hold a field each: only decoding tells
+        health = probe(ProbeTask(str(path), kind, self.path.name, size=self.path.stat().st_size, quick=quick))
         if not health.fps:
             raise UserError(f"--input {path}: not a film that can be read; python -m data.scan {path} says why")
         self.fps, self.length, self.troubles = health.fps, health.frames, health.faults + ["its sound is left out"] * _has_sound(self.path)
         longer = abs(health.seconds - self.length / self.fps) if health.seconds else 0.0
         self._by_time = health.pace > 0 and (health.drift > _NOTICED / self.fps or longer > max(1.5 / self.fps, 0.02 * health.seconds))
-        if kind_of(self.path) != "video" or health.frames > 1 and not health.pace:
+        if kind != "video" or health.frames > 1 and not health.pace:
             self.troubles.append(f"holds no times: {self.fps:g} frames a second are assumed; --fps changes only the new film's rate")
         if self._by_time:
             self.length = round((health.seconds - 1 / self.fps) * health.pace) + 1

@@ -40,7 +40,9 @@ def need(name: str, value, good: bool, what: str) -> None:
 
 def script(main) -> None:
     """Run ``main()`` as a shell command: returns its exit status to the shell and turns user errors into one line, status 2."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # half-written files are cleared away
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # half-written files are cleared away
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(ending, lambda number, _: sys.exit(128 + number))
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8, nor a terminal
     try:
         status = main()

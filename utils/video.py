@@ -22,7 +22,7 @@ from utils.frame_folder import FrameFolder
 ENDINGS = (".mp4", ".avi", ".gif", ".png")
 MIN_FPS, MAX_FPS = 0.001, 1000
 # A GIF counts time in hundredths of a second, and browsers slow anything shorter than two of them down to ten.
-MAX_GIF_FPS = 50
+MAX_GIF_FPS, MIN_GIF_FPS = 50, 0.002  # a frame lasts 2 to 65535 hundredths of a second
 _MOST_PIXELS = {"H.264": 16384, "a GIF": 65535}
 # The same frames must give the same bytes. x264's output depends on its number of threads, so that must not follow the
 # machine's number of cores; and its macroblock-tree rate control, with B-frames, varies from run to run (core 165).
@@ -68,6 +68,8 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18, size: t
     rate = exact_rate(fps)
     if path.suffix.lower() == ".gif" and rate > MAX_GIF_FPS:
         raise UserError(f"fps is {fps}: a GIF shows at most {MAX_GIF_FPS} frames per second; write an .mp4")
+    if path.suffix.lower() == ".gif" and rate < MIN_GIF_FPS:
+        raise UserError(f"fps is {fps}: a GIF shows at least {MIN_GIF_FPS} frames per second; write an .mp4")
     return rate
 
 

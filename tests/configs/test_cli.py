@@ -207,6 +207,7 @@ def test_a_family_that_is_no_name_is_one_line(write):
 @pytest.mark.parametrize("text, named", [("batch_size:\nlr: 0.1\n", "--batch_size: is empty"), ("data: null\n", "--data: is empty"),
                                          ("model:\n  g_width:\n", "--model.g_width: is empty"),
                                          ("metrics:\nlr: 0.1\n", "--metrics: is empty"),
+                                         ("model: 5\n", "model: 5: holds the network's settings"), ("model: dcgan\n", "chosen by `family:`"),
                                          ("lr: 1.0e-3\nseed: 1\nlr: 5.0e-3\n", "lr stands there twice"), ('out: ""\n', "--out: is empty")])
 def test_a_file_with_a_setting_left_open_or_given_twice_is_refused(write, text, named):
     assert named in complaint("--config", write(text))

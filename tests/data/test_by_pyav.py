@@ -4,6 +4,7 @@ import pytest
 
 from data.by_pyav import PyAVStream, needs_pyav
 from data.decode import open_stream, pick, read_frames
+from data.probe import ProbeTask, probe
 from tests.data.films import moving, rotate_tag, write_film
 
 FIELDS = {"flags": "+ildct+ilme"}
@@ -21,6 +22,21 @@ def test_interlaced_films_give_their_pictures(tmp_path, name, codec, options):
     assert len(ours) == 20 and np.abs(ours.astype(int) - np.stack(frames)).mean() < 4
     every_third = np.stack(list(read_frames(path, frame_skip=3)))
     assert np.array_equal(every_third, ours[::3])
+
+
+@pytest.mark.parametrize("turn, shown", [((-1, 0, 0, 1), lambda film: film[:, :, ::-1]), ((1, 0, 0, -1), lambda film: film[:, ::-1]),
+                                         ((0, 1, 1, 0), lambda film: film.transpose(0, 2, 1, 3)),
+                                         ((0, -1, -1, 0), lambda film: film.transpose(0, 2, 1, 3)[:, ::-1, ::-1])])
+def test_films_to_be_shown_in_a_mirror_are(tmp_path, turn, shown):
+    """Selfies, by the matrix of ISO 14496-12: (x, y) goes to (a x + c y, b x + d y)."""
+    path = write_film(tmp_path / "selfie.mp4", moving(8, speed=3), options={"crf": "4"})
+    plain, data = np.stack(list(read_frames(path))), path.read_bytes()
+    mirrored = np.stack(list(read_frames(rotate_tag(path, turn))))
+    assert mirrored.shape == shown(plain).shape and np.abs(mirrored.astype(int) - shown(plain)).mean() < 1
+    health = probe(ProbeTask(str(path), "video", path.name, size=path.stat().st_size))
+    assert "mirrored" in health.notes
+    path.write_bytes(data)
+    assert "mirrored" not in probe(ProbeTask(str(path), "video", path.name, size=path.stat().st_size)).notes
 
 
 def test_times_rotation_and_damage(tmp_path):

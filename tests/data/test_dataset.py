@@ -118,6 +118,11 @@ def test_more_frames_than_any_video_has(folder):
     with pytest.raises(UserError, match="--frames 16 spans 31 frames, but the longest video has 30") as caught:
         build(folder, 16, frame_skip=2)
     assert "\n" not in str(caught.value)
+    for how, remedy in (({"frame_skip": 2}, "or a smaller --frame_skip"), ({"fps": 5}, "or a higher --fps"),
+                        ({"max_frames": 20}, "or more --max_frames"), ({}, "fewer --frames")):
+        with pytest.raises(UserError) as caught:
+            build(folder, 64, **how)
+        assert str(caught.value).endswith(remedy)
     shorter = build(folder, 15, frame_skip=2)
     assert len(shorter) == 2 and [video.status for video in shorter.report.videos] == ["ok", "too short", "ok"]
 

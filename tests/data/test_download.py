@@ -10,12 +10,21 @@ import types
 import pytest
 
 from data import collect
+from data.download import main
 from data.layouts import find_sources
 from data.manifest import Manifest
 from tests.conftest import ROOT
 from tests.data.downloads import HASTE, files, film, get, on_a_small_disk, site  # noqa: F401
 from tests.data.films import moving, write_film
 from utils.errors import UserError
+
+
+@pytest.mark.parametrize("out, run", [(".", "../runs/videos"), ("../videos", "../runs/videos"), ("more", "runs/more")])
+def test_the_run_that_is_proposed_is_not_among_the_videos(site, film, capsys, tmp_path, monkeypatch, out, run):
+    (tmp_path / "videos").mkdir()
+    monkeypatch.chdir(tmp_path / "videos")
+    assert main([*map(str, HASTE), site.put("/a.mp4", film), "--out", out]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"--data {out} --out {run}")
 
 
 def test_files_arrive_once(site, film, get, tmp_path):

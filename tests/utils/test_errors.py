@@ -28,6 +28,19 @@ def test_a_mistake_is_one_line_and_status_2(processes):
     assert (done.returncode, done.stderr) == (2, "error: wrong here\n")
 
 
+@pytest.mark.parametrize("number, before, status", [("SIGTERM", "", 128 + 15), ("SIGHUP", "", 128 + 1),
+                                                    ("SIGHUP", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0)])
+def test_who_is_ended_clears_up_and_nohup_holds(number, before, status):
+    done = ended(f"import os, signal\nfrom utils.errors import script\n{before}\ndef main():\n    try:\n"
+                 f"        os.kill(os.getpid(), signal.{number})\n    finally:\n        print('cleared')\nscript(main)")
+    assert (done.returncode, done.stdout) == (status, "cleared\n")
+
+
+def test_opencv_is_quiet_from_the_first_thing_on():
+    code = "import os, sys, utils\nprint('cv2' in sys.modules, os.environ['OPENCV_LOG_LEVEL'], os.environ['OPENCV_FFMPEG_LOGLEVEL'])"
+    assert ended(code, OPENCV_LOG_LEVEL="OFF").stdout == ended(code).stdout == "False OFF -8\n"
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_bug_is_a_traceback_and_status_1(processes):
     """Of several processes, told before the interpreter is taken apart, which waits for the others."""
