@@ -89,30 +89,43 @@ def norm_layers(kind: str, channels: int, eps: float = 1e-5) -> list[nn.Module]:
 
 
 class Conv3d(nn.Conv3d):
-    """PyTorch's, right for clips of two frames too.
+    """PyTorch's, right for two frames and for a single row too.
 
-    On CPUs the bfloat16 weight gradient of a kernel of 3 frames, stride 1 and padding 1, over an input of exactly 2 frames is
-    made of uninitialised memory (found in PyTorch 2.13 with oneDNN). Padding that is part of the input avoids it, as any but zeros is.
+    On CPUs some bfloat16 weight gradients are made of uninitialised memory (found in PyTorch 2.13 with oneDNN): of a kernel of 3 frames,
+    stride 1 and padding 1, over an input of exactly 2 frames, and of one of 4 rows, stride 2 and padding 1, over 2 rows, or transposed
+    over one. Padding that is part of the input avoids it, as any but zeros is.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _is_misread(self, x):
+        if self.padding_mode != "zeros":
             return super().forward(x)
-        padded, rest = F.pad(x, (0, 0, 0, 0, 1, 1)), (0, *self.padding[1:])
-        return F.conv3d(padded, self.weight, self.bias, self.stride, rest, self.dilation, self.groups)
+        x, padding = _padded(x, self.kernel_size, self.stride, self.padding)
+        return F.conv3d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
-    """PyTorch's, right for clips of two frames too: see :class:`Conv3d`."""
+    """PyTorch's, right for two frames and for a single row too: see :class:`Conv3d`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _is_misread(self, x):
+        frames, rows = _misread(x, self.kernel_size, self.stride, self.padding, rows=1)
+        if not (frames or rows):
             return super().forward(x)
-        return super().forward(F.pad(x, (0, 0, 0, 0, 1, 1)))[:, :, 1:3]
+        y = super().forward(F.pad(x, (0, 0, rows, rows, frames, frames)))
+        return y[:, :, frames:y.shape[2] - frames, 2 * rows:y.shape[3] - 2 * rows]
 
 
-def _is_misread(layer: nn.Conv3d | nn.ConvTranspose3d, x: Tensor) -> bool:
-    return x.shape[2] == 2 and layer.padding_mode == "zeros" and (layer.kernel_size[0], layer.stride[0], layer.padding[0]) == (3, 1, 1)
+def _padded(x: Tensor, kernel: tuple, stride: tuple, padding: tuple) -> tuple[Tensor, tuple]:
+    """Input and padding of a convolution, with the padding where it must be part of the input: see :class:`Conv3d`."""
+    frames, rows = _misread(x, kernel, stride, padding, rows=2)
+    if frames or rows:
+        x = F.pad(x, (0, 0, rows, rows, frames, frames))
+    return x, (padding[0] - frames, padding[1] - rows, padding[2])
+
+
+def _misread(x: Tensor, kernel: tuple, stride: tuple, padding: tuple, rows: int) -> tuple[int, int]:
+    """Whether frames, and whether ``rows``, are of the numbers that gradients are wrong for, 1 if so."""
+    return (int(x.shape[2] == 2 and (kernel[0], stride[0], padding[0]) == (3, 1, 1)),
+            int(x.shape[3] == rows and (kernel[1], stride[1], padding[1]) == (4, 2, 1)))
 
 
 class PooledConv3d(nn.Conv3d):
@@ -128,13 +141,12 @@ class PooledConv3d(nn.Conv3d):
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, padding = self.weight, self.padding
+        weight = self.weight
         for axis, size in enumerate(self.pool):
             if size == 2:
                 after = [0, 0] * (2 - axis) + [0, 1]  # of the last axis first
                 weight = (F.pad(weight, after) + F.pad(weight, after[:-2] + [1, 0])) / 2
-        if x.shape[2] == 2 and (weight.shape[2], self.pool[0], padding[0]) == (3, 1, 1):  # see Conv3d
-            x, padding = F.pad(x, (0, 0, 0, 0, 1, 1)), (0, *padding[1:])
+        x, padding = _padded(x, tuple(weight.shape[2:]), self.pool, self.padding)
         return F.conv3d(x, weight, self.bias, self.pool, padding)
 
 

@@ -52,11 +52,11 @@ class Watch:
 
     def as_dict(self) -> dict:
         """What it has seen so far, for a checkpoint."""
-        return {**self.memory(), "started": self.started, "counts": self.counts}
+        return {**self.memory(), "counts": self.counts}
 
     def memory(self) -> dict:
         """Of that, what a new count of the same trouble begins with."""
-        return {"varied": self.varied, "nearest": self.nearest, "last": self.last}
+        return {"started": self.started, "varied": self.varied, "nearest": self.nearest, "last": self.last}
 
     def check(self, row: dict[str, float]) -> list[Alarm]:
         """``row``: one object of metrics.jsonl. Every alarm that is due now."""

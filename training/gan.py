@@ -85,7 +85,8 @@ class GANTask:
             with torch.no_grad():
                 self._grow(self.nets)
                 source = torch.zeros(1, *size, device=next(self.nets["generator"].parameters()).device)
-                self.nets["discriminator"](self.nets["generator"](source))
+                label = torch.zeros(1, dtype=torch.int64, device=source.device)
+                self._verdict(_call(self.nets["generator"], source, label), label)
         return {}
 
     def losses(self, phase: str, batch: Batch) -> dict[str, Tensor]:
@@ -221,7 +222,7 @@ class GANTask:
             label = torch.cat([label, label[every_other]])
         if config.mask_l1:
             streams = _call(generator.streams, source, label, generator)
-            made, shown["mask"] = streams["film"], streams["mask"].float().abs().mean()
+            made, shown["mask"] = streams["film"], streams["mask"][:len(batch.label)].float().abs().mean()
         else:
             made = _call(generator, source, label)
         made, siblings = made[:len(batch.label)], made[len(batch.label):]

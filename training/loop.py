@@ -228,7 +228,7 @@ class Loop:
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load(good[-1])
         self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
-        self.watch = Watch(self.config.alarm_patience, self.config.alarm_after)
+        self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
         if self.log:
             self.log.progress.note(f"back to step {self.step} with {self.lr_scale:g} times the learning rate "
                                    f"({self.rollbacks} of {self.config.max_rollbacks})")

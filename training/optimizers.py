@@ -30,8 +30,8 @@ class AdamLean(Optimizer):
     bias corrections and epsilon are Adam's, and there is no clipping of updates. All other parameters are updated as Adam does.
 
     Arithmetic is float32, in chunks; rounding is to nearest, so that an update is a function of weights, state and gradient alone.
-    bfloat16 holds 8 significant bits: a running mean stands still in it once its steps fall below 1/512 of its value, which decays
-    of 0.9 and less never let happen.
+    bfloat16 holds 8 significant bits: a running mean of decay b follows in it only to within about 1 / 512 / (1 - b) of its value, 2% at
+    0.9 and a fifth at 0.99.
     """
 
     def __init__(self, parameters, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, least_side: int = 128):

@@ -63,5 +63,5 @@ def of_optimizer(config: TrainConfig) -> list[str]:
     """On any run of ``config``."""
     if config.optimizer != "adam_lean" or config.beta1 <= 0.9:
         return []
-    return [f"--beta1 {config.beta1:g} with --optimizer adam_lean: its first moment is kept in bfloat16, whose running mean stops changing "
-            "above 0.9; take 0.9 or less, or --optimizer adam"]
+    return [f"--beta1 {config.beta1:g} with --optimizer adam_lean: its first moment is kept in bfloat16, whose running mean follows "
+            f"only to within about {1 / 512 / (1 - config.beta1):.0%} of its value; take 0.9 or less, or --optimizer adam"]

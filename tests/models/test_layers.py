@@ -153,6 +153,17 @@ def test_convolutions_over_few_frames_are_right_in_bfloat16(kind, frames, kernel
     right_in_bfloat16(layer, x, exact, weight)
 
 
+@pytest.mark.parametrize("kind, rows", [(Conv3d, 2), (Conv3d, 4), (ConvTranspose3d, 1), (ConvTranspose3d, 2)])
+@pytest.mark.parametrize("frames, kernel, stride", [(2, 4, 2), (4, 4, 2), (2, (3, 4, 4), (1, 2, 2)), (4, (3, 4, 4), (1, 2, 2))])
+def test_convolutions_down_to_one_row_are_right_in_bfloat16(kind, rows, frames, kernel, stride):
+    torch.manual_seed(0)
+    layer = kind(8, 16, kernel, stride, 1)
+    x = torch.randn(4, 8, frames, rows, 4).bfloat16().float().requires_grad_()
+    plain = torch.nn.functional.conv3d if kind is Conv3d else torch.nn.functional.conv_transpose3d
+    weight = layer.weight.detach().bfloat16().double().requires_grad_()
+    right_in_bfloat16(layer, x, plain(x.detach().double(), weight, layer.bias.double(), stride, 1), weight)
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_convolutions_that_continue_the_edge_are_right_in_bfloat16(frames):
     torch.manual_seed(0)
@@ -181,11 +192,12 @@ def test_a_pooled_convolution_is_a_convolution_and_a_mean(kernel, padding, bias,
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("rows", [2, 6])
 @pytest.mark.parametrize("frames, pool", [(1, (1, 2, 2)), (2, (1, 2, 2)), (2, (2, 2, 2)), (4, (2, 2, 2))])
-def test_pooled_convolutions_over_few_frames_are_right_in_bfloat16(frames, pool):
+def test_pooled_convolutions_over_few_frames_or_rows_are_right_in_bfloat16(frames, pool, rows):
     torch.manual_seed(0)
     layer = PooledConv3d(8, 16, 3, pool, padding=1)
-    x = torch.randn(4, 8, frames, 6, 6).bfloat16().float()
+    x = torch.randn(4, 8, frames, rows, 6).bfloat16().float()
     exact = nn.functional.avg_pool3d(nn.functional.conv3d(x.double(), layer.weight.double(), layer.bias.double(), 1, 1), pool)
     right_in_bfloat16(layer, x, exact, layer.weight)
 

@@ -141,7 +141,16 @@ def test_trouble_that_was_only_told_so_far_does_what_is_asked_for_now(runner, tm
     out = tmp_path / "run"
     runner.train("--out", out, *WON, "--steps", 60, "--on_alarm", "warn")
     runner.train("--out", out, *WON, "--on_alarm", "stop", expect=3)
-    assert [alarm["kind"] for alarm in alarms(out)] == ["discriminator won"] * 2 and alarms(out)[1]["step"] == 60 + 20
+    first, second = alarms(out)
+    assert first["kind"] == second["kind"] == "discriminator won" and second["step"] == 60 + 20 and second["since"] == first["since"]
+
+
+def test_trouble_that_was_only_told_so_far_is_gone_back_before(runner, tmp_path):
+    out = tmp_path / "run"
+    runner.train("--out", out, *WON, "--steps", 40, "--on_alarm", "warn", "--keep", 30)
+    (told,) = alarms(out)
+    run = runner.train("--out", out, *WON, "--steps", 62, "--on_alarm", "rollback", "--max_rollbacks", 1, "--keep", 30, expect=3)
+    assert f"back to step {(told['since'] - 1) // 5 * 5} with 0.5 times" in run.stderr
 
 
 def test_trouble_that_was_only_counted_so_far_is_told_by_a_smaller_patience(runner, tmp_path):
@@ -188,6 +197,9 @@ def test_rollback_goes_to_before_the_trouble_and_is_bounded(rolled_back):
                       and checkpoint.order(path)[0] < number), key=checkpoint.order)
         for group in ("nets", "ema", "optimizer"):
             assert (again / f"{group}.safetensors").read_bytes() == (before / f"{group}.safetensors").read_bytes()
+        # How near samples have been is not forgotten, or they could not drift away again.
+        watched = [json.loads((path / "state.json").read_text())["watch"] for path in (again, before)]
+        assert watched[0] == watched[1] | {"counts": {}} and watched[0]["last"]
     assert [row["step"] for row in rows(out)] == list(range(1, told[2]["step"] + 1))
 
 

@@ -96,6 +96,23 @@ def test_terms_of_a_generator_that_answers_to_images():
     assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_the_mask_of_siblings_is_not_of_the_batch():
+    """They are but half of it, more or less of a part of odd size."""
+    class Streams(Answer):
+        takes_image = False
+
+        def forward(self, latents, label):
+            return latents.view(-1, 1, 1, 1, 1).expand(-1, 3, 2, 16, 16)
+
+        def streams(self, latents, label):
+            return {"film": self(latents, label), "mask": torch.arange(len(latents)).view(-1, 1, 1, 1, 1).expand(-1, 1, 2, 16, 16)}
+    config = TrainConfig(height=16, width=16, frames=2, model=DCGANConfig(latent_dim=1), share_fakes=False, loss="wgan", mask_l1=1.0,
+                         diversity=1.0)
+    task = GANTask(config, DataInfo(classes=["a", "b"], clip_distance=lambda _: [1.0]), torch.device("cpu"),
+                   lambda model, shape: {"generator": Streams(), "discriminator": Mean()})
+    assert task.losses("g", a_batch())["mask"].item() == 1.5
+
+
 def test_any_frame_may_be_the_one_that_a_clip_is_made_from():
     number, frames = 600, 2
     video = torch.rand(number, 3, frames, 2, 2, generator=torch.Generator().manual_seed(0))
