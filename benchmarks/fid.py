@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from benchmarks.machine import describe, summary
+from benchmarks.machine import command, describe, summary
 from data.synthetic import draw_factors, render
 from utils.files import write_json
 from utils.seeds import torch_generator
@@ -151,7 +151,7 @@ def main() -> None:
     for name, turns in ratios.items():
         print(f"{name}: {statistics.median(turns):.2f} times as fast as the faster peer")
     print(differences)
-    write_json(options.output, {"command": f"python -m benchmarks.fid --frames {options.frames}", "machine": describe(),
+    write_json(options.output, {"command": command(), "machine": describe(),
                                 "frames": options.frames, "size": options.size,
                                 "seconds": {name: summary(took) for name, took in seconds.items()},
                                 "times_as_fast_as_the_faster_peer": {name: summary(turns) for name, turns in ratios.items()},

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe
+from benchmarks.machine import command, describe
 from data.dataset import VideoDataset
 from metrics.collect import Draw
 from metrics.pixel import capped, psnr, ssim
@@ -90,7 +90,7 @@ def main() -> None:
     found = {"predicted": measure(made, real, others), "repeating the first frame": measure(real[:, :1].expand_as(real), real, others),
              "gain_in_psnr": gain(made, real, videos[:len(real)]),
             "real": {"swd_motion": measure(real, real, others)["swd_motion"]}}
-    result = {"command": f"python -m benchmarks.future --checkpoint {given.checkpoint} --data {given.data}", "machine": describe(),
+    result = {"command": command(), "machine": describe(),
               "trained_on": sampler.config.data, "step": sampler.step, "clips": len(real), "clip": list(real.shape[1:4]), **found}
     write_json(Path(given.output), result)
     images.save_png(Path(given.output).with_suffix(".png"), strip(real, made))

@@ -12,9 +12,7 @@ of a checkpoint class by class, and writes benchmarks/results/labels.json. Witho
 
 import argparse
 import json
-import shlex
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.machine import describe
+from benchmarks.machine import command, describe
 from benchmarks.pixel_mse import variety
 from data.synthetic import MOTIONS, SHAPES, draw_factors, make_synthetic, render
 from training.restore import Sampler, load_sampler
@@ -195,7 +193,7 @@ def main() -> None:
         classes = ALL if given.classes == "all" else given.classes.split(",")
         write_videos(Path(given.videos), classes, given.each, given.frames, given.size)
     if given.checkpoint:
-        result = {"command": f"python -m benchmarks.labels {shlex.join(sys.argv[1:])}",
+        result = {"command": command(),
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
                                      given.frames, given.judge_seeds, given.best_of)}

@@ -1,11 +1,18 @@
-"""What every benchmark says about the machine it ran on, and how it sums up repeated timings."""
+"""What every benchmark says about its command and the machine it ran on, and how it sums up repeated timings."""
 
 import os
 import platform
+import shlex
 import statistics
+import sys
 from pathlib import Path
 
 import torch
+
+
+def command() -> str:
+    """The benchmark's command line, as it was given."""
+    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def describe() -> dict:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe, summary
+from benchmarks.machine import command, describe, summary
 from configs.cli import parse
 from configs.schema import TrainConfig
 from data.batches import Batches
@@ -146,8 +146,7 @@ def main() -> None:
     output = Path(given.output)
     parts = {given.only} if given.only else {"follow", "middle"} | ({"full"} if given.full else set())
     result = json.loads(output.read_text()) if output.exists() else {}
-    result.update(command="python -m benchmarks.mlp_memory --full")
-    machine = {"machine": describe()}
+    machine = {"command": command(), "machine": describe()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "follow" in parts:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import describe, summary
+from benchmarks.machine import command, describe, summary
 from benchmarks.step import CPU, timed
 from configs.cli import parse
 from configs.schema import TrainConfig
@@ -64,7 +64,7 @@ def main() -> None:
                 "seconds_of_the_first_update": first, "plain_seconds": summary([turn[0] for turn in turns]),
                 "compiled_seconds": summary([turn[1] for turn in turns]), "times_as_fast": summary([turn[0] / turn[1] for turn in turns])}
             print(f"{family}, {precision}: {json.dumps(found[f'{family}, {precision}']['times_as_fast'])}, first {first:.0f} s", flush=True)
-    write_json(Path(given.output), {"command": f"python -m benchmarks.penalty --turns {given.turns}", "machine": describe(),
+    write_json(Path(given.output), {"command": command(), "machine": describe(),
                                     "cases": found})
 
 

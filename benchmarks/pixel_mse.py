@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe
+from benchmarks.machine import command, describe
 from benchmarks.recipes import DATA, SIZES
 from benchmarks.runs import train_together
 from metrics.protocol import to_uint8
@@ -80,8 +80,7 @@ def main() -> None:
             if seed == options.seeds[0]:
                 rows.append(images.grid(made[:EACH // 2, made.shape[1] // 2].numpy(), EACH // 2))
     images.save_png(options.output.with_suffix(".png"), np.concatenate(rows))
-    seeds = " ".join(map(str, options.seeds))
-    write_json(options.output, {"command": f"python -m benchmarks.pixel_mse --seconds {options.seconds:g} --seeds {seeds}",
+    write_json(options.output, {"command": command(),
                                 "machine": describe(), "data": DATA, "settings": SIZES["hrvgan"], "clips_per_class": EACH,
                                 "weights": found})
 

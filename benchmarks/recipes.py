@@ -194,7 +194,10 @@ def main() -> None:
     parser.add_argument("--output", default="benchmarks/results/recipes.json")
     options = parser.parse_args()
     output = Path(options.output)
-    results = json.loads(output.read_text())["families"] if output.exists() else {}
+    known, metric = json.loads(output.read_text()) if output.exists() else {}, f"swd, {options.samples} clips a side"
+    if known.get("metric", metric) != metric:
+        raise SystemExit(f"error: --samples {options.samples}: {output} has {known['metric']}; take as many, or another --output")
+    results = known.get("families", {})
     budgets = {family: results[family]["budget_seconds"] for family in options.families if family in results}
     if any(budget != options.budget for budget in budgets.values()):
         raise SystemExit(f"error: --budget {options.budget:g}: {output} has seeds of {budgets} seconds; take theirs, or another --output")
@@ -208,7 +211,7 @@ def main() -> None:
             results[family] = {"settings": SIZES[family], "budget_seconds": options.budget, "runs": runs,
                                **summarise(runs, options.budget)}
             write_json(output, {"command": "python -m benchmarks.recipes", "data": DATA,
-                                "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
+                                "metric": metric, "machine": describe(), "families": results})
             plot(results, output.with_suffix(".png"))
 
 

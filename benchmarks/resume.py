@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.machine import describe
+from benchmarks.machine import command, describe
 from training import checkpoint
 from utils.errors import UserError
 from utils.files import write_json
@@ -106,7 +106,7 @@ def main():
             print(f"kill {attempt + 1} of {given.kills}: at step {reached[-1]}; {dict(doing)}", flush=True)
         status = start(out, settings).wait()
         ours, theirs = final(out), final(reference)
-        result = {"command": f"python -m benchmarks.resume --kills {given.kills} --steps {given.steps} --seed {given.seed}",
+        result = {"command": command(),
                   "run": f"python train.py {' '.join(settings)}", "machine": describe(), "kills": given.kills - doing["ended"],
                   "killed": dict(doing), "steps_reached": reached, "unreadable_checkpoints": bad, "exit_status_of_the_last_attempt": status,
                   "equal_to_the_undisturbed_run": {name: ours[name] == theirs[name] for name in theirs}}

@@ -117,7 +117,10 @@ def main() -> None:
     parser.add_argument("--output", default="benchmarks/results/stability.json")
     options = parser.parse_args()
     output = Path(options.output)
-    results = json.loads(output.read_text())["families"] if output.exists() else {}
+    known, metric = json.loads(output.read_text()) if output.exists() else {}, f"swd, {options.samples} clips a side"
+    if known.get("metric", metric) != metric:
+        raise SystemExit(f"error: --samples {options.samples}: {output} has {known['metric']}; take as many, or another --output")
+    results = known.get("families", {})
     for seed in options.seeds:
         for family in options.families:
             runs = results.get(family, {}).get("runs", {recipe: [] for recipe in RECIPES})
@@ -127,7 +130,7 @@ def main() -> None:
                     for recipe in RECIPES}
             results[family] = {"settings": SIZES[family], "runs": runs}
             write_json(output, {"command": "python -m benchmarks.stability", "data": DATA,
-                                "metric": f"swd, {options.samples} clips a side", "machine": describe(), "families": results})
+                                "metric": metric, "machine": describe(), "families": results})
             plot(results, output.with_suffix(".png"))
     for family, result in results.items():
         print(row(family, result["runs"]))

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import describe, summary
+from benchmarks.machine import command, describe, summary
 from configs.cli import parse
 from configs.schema import TrainConfig
 from training.ema import Averaged
@@ -128,7 +128,7 @@ def main() -> None:
     seconds = {kind: values[2:] for kind, values in seconds.items()}
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"])]
     rate = statistics.median(rates)
-    result = {"command": f"python -m benchmarks.step --config {given.config} --batch_size {given.batch_size} --turns {given.turns}",
+    result = {"command": command(),
               "machine": describe(), "arithmetic": str(dtype), "seconds": {name: summary(values) for name, values in seconds.items()},
               "speedup": summary(ratios), "gflop_of_the_plain_step": flops / 1e9, "matmul_gflops": summary(rates),
               "share_of_matmul_rate": flops / 1e9 / statistics.median(seconds["ours"]) / rate}

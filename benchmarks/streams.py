@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe
+from benchmarks.machine import command, describe
 from metrics.pixel import psnr
 from metrics.protocol import to_uint8
 from training.restore import load_sampler
@@ -54,7 +54,7 @@ def main() -> None:
     found = {"background_psnr": compare(background).mean().item(), "mean_frame_psnr": compare(mean[None]).item(),
              "mask_where_things_move": mask[..., moves].mean().item(), "mask_elsewhere": mask[..., ~moves].mean().item(),
              "share_of_pixels_where_things_move": moves.float().mean().item()}
-    result = {"command": f"python -m benchmarks.streams --checkpoint {given.checkpoint}", "machine": describe(), "step": sampler.step,
+    result = {"command": command(), "machine": describe(), "step": sampler.step,
               "samples": len(background), "clip": [mask.shape[1], *background.shape[1:3]], **found}
     write_json(Path(given.output), result)
     images.save_png(Path(given.output).with_suffix(".png"), strip(median, streams))

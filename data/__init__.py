@@ -1,0 +1,1 @@
+import utils  # noqa: F401  by which OpenCV is quiet, whoever imports it first

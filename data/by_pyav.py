@@ -1,8 +1,8 @@
 """Films that OpenCV 5 cannot read or, worse, reads wrongly: of these PyAV reads the frames.
 
 Where FFmpeg's swscale, from version 8 on, refuses to convert a frame, OpenCV hands out memory that was never written, without a word. It
-refuses frames that are marked as interlaced, and colours that are tagged as something it does not know. Films that are to be shown as in a mirror it only turns. Both fields of an interlaced frame
-stay in one picture, as OpenCV 4 gives it. OpenCV brings no decoder of AV1 at all.
+refuses frames that are marked as interlaced, and colours that are tagged as something it does not know. Films that are to be shown as in a
+mirror it only turns. Both fields of an interlaced frame stay in one picture, as OpenCV 4 gives it. OpenCV brings no decoder of AV1 at all.
 """
 
 from itertools import islice

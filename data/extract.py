@@ -123,7 +123,8 @@ def extract_one(task: ExtractTask, beat) -> dict:
 
 def _special(health: Health) -> dict:
     """Part of a key only where pixels are not square, where there is damage, beyond which films were not read once, or a mirror, which was
-    not seen: whatever else was extracted before that is still known. (A quick scan sees neither, and takes what is known of such a film.)"""
+    not seen: whatever else was extracted before that is still known. (A quick scan sees neither, and takes what is known of such a
+    film.)"""
     return ({} if health.pixel_aspect == 1 else {"pixel_aspect": health.pixel_aspect}) | (
         {"past_damage": True} if health.kind == "video" and health.status == "damaged" else {}) | (
         {"mirrored": True} if health.mirrored else {})

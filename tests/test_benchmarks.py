@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import machine
 from tests.data.films import moving, write_film
 from training import checkpoint
 from utils.errors import UserError
@@ -132,6 +133,20 @@ def test_points_of_a_run_that_goes_on_are_added(runner, tmp_path):
     runner.train(*flags, "--steps", "6")
     assert recipes.add_points(points, tmp_path / "run", 8)[:2] == points
     assert [point["step"] for point in recipes.add_points(points, tmp_path / "run", 8)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("name", ["recipes", "stability"])
+def test_values_of_other_numbers_of_samples_are_not_mixed(name, tmp_path, monkeypatch):
+    output = tmp_path / "found.json"
+    output.write_text('{"metric": "swd, 256 clips a side", "families": {}}')
+    monkeypatch.setattr("sys.argv", [name, "--samples", "64", "--output", str(output)])
+    with pytest.raises(SystemExit, match="--samples 64: .* has swd, 256 clips a side"):
+        importlib.import_module(f"benchmarks.{name}").main()
+
+
+def test_results_tell_the_command_that_made_them(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/fid.py", "--frames", "64", "--output", "my file.json"])
+    assert machine.command() == "python -m benchmarks.fid --frames 64 --output 'my file.json'"
 
 
 def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch):
