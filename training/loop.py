@@ -121,8 +121,7 @@ class Loop:
             if logged or saved or self.setup.device.type == "cpu":
                 row = self._row(stats)
                 if logged:
-                    row.update(since.numbers(self.step, config.batch_size))
-                    row.update(self._look())
+                    row.update(since.numbers(self.step, config.batch_size) | self._look())
                 if self.log:
                     if logged:
                         self.log.row(row)
@@ -224,14 +223,15 @@ class Loop:
         distributed.barrier()
         # Others that evaluations hold do not count: when they end is chance.
         kept = checkpoint.regular(self.checkpoints)[-self.config.keep:]
-        good = [path for path in kept if checkpoint.order(path)[1] < since] or kept[:1] or checkpoint.listed(self.checkpoints)[:1]
+        good = [path for path in kept if checkpoint.order(path)[1] < since]
+        late = "" if good else "; no checkpoint from before the trouble is kept (--keep)"
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
-        self._load(good[-1])
+        self._load((good or kept[:1] or checkpoint.listed(self.checkpoints))[-1 if good else 0])
         self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
         self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
         if self.log:
             self.log.progress.note(f"back to step {self.step} with {self.lr_scale:g} times the learning rate "
-                                   f"({self.rollbacks} of {self.config.max_rollbacks})")
+                                   f"({self.rollbacks} of {self.config.max_rollbacks}){late}")
             self.log.close()
             self.log = self._open_log()
             self.evaluations.begin(self.step, self.log.events)

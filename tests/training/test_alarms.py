@@ -153,6 +153,12 @@ def test_trouble_that_was_only_told_so_far_is_gone_back_before(runner, tmp_path)
     assert f"back to step {(told['since'] - 1) // 5 * 5} with 0.5 times" in run.stderr
 
 
+def test_where_all_checkpoints_are_of_the_trouble_going_back_says_so(runner, tmp_path):
+    run = runner.train("--out", tmp_path / "run", *WON, "--on_alarm", "rollback", "--max_rollbacks", 1, "--keep", 2, expect=3)
+    (back,) = [line for line in run.stderr.splitlines() if line.startswith("back to step")]
+    assert back.endswith("(1 of 1); no checkpoint from before the trouble is kept (--keep)")
+
+
 def test_trouble_that_was_only_counted_so_far_is_told_by_a_smaller_patience(runner, tmp_path):
     out = tmp_path / "run"
     runner.train("--out", out, *WON, "--steps", 60, "--on_alarm", "stop", "--alarm_patience", 1000)
