@@ -158,7 +158,8 @@ class TrainConfig:
     """Steps over which that share rises from zero (as in Huang et al. 2024, arXiv 2501.05441): a discriminator that does not know the
     clips yet learns sooner without."""
     ema: float = 0.999
-    """Decay of the exponential moving average of the weights that samples are made with; 0: no average."""
+    """Decay of the exponential moving average of the weights that samples are made with; 0: no average. It is reached by way of
+    step / (step + 9): until then the average is of about the last ninth of the run."""
     clip_grad: float | None = None
     """Clip the gradient norm of each network to this; on steps with a penalty (`penalty_every`) its gradient counts too."""
     seed: int = 0
