@@ -17,13 +17,14 @@ def interval(metric: Metric, real: Collector, fake: Collector, value: float | No
     if not resamples or value is None or min(side.rows for side in sides) < 2:
         return None
     rows = [side.rows for side in sides]
-    if metric.repeats_count and min(rows) < 2 * metric.fewest:
+    if metric.repeats_count and (min(rows) < 2 * metric.fewest or value in (0, 1)):  # a share of none or all says little of others
         return None
     found = (subsampled if metric.repeats_count else bootstrap)(statistic_of(metric, *sides), rows, resamples=resamples, seed=seed)
     reach = (found.high - found.low) / 2  # what is resampled may be a quicker estimate of the same
-    if not reach or not math.isfinite(reach):  # a share of none or all, or a resample of one clip alone: neither says much of others
+    if not reach or not math.isfinite(reach):  # as of a resample of one clip alone
         return None
-    return Interval(value - reach, value + reach, found.level, resamples)
+    low = max(0.0, value - reach) if metric.repeats_count else value - reach  # no share is less than none
+    return Interval(low, value + reach, found.level, resamples)
 
 
 def interval_of_mean(values: Tensor, groups: list, resamples: int, seed: int) -> Interval | None:

@@ -51,6 +51,19 @@ def test_intervals_of_neighbourhoods_hold_the_mean_of_repeated_draws():
         assert np.mean([each.high - each.low for _, each in pairs]) < 7 * spread, name
 
 
+@pytest.mark.parametrize("hits", [0, 1])
+def test_a_share_of_none_has_no_interval_and_none_reaches_below(hits):
+    generator, (metric,) = torch.Generator().manual_seed(0), choose("density").values()
+    real = torch.randn(60, 1, 16, generator=generator)
+    fake = torch.cat([real[:hits], 9 + torch.randn(60 - hits, 1, 16, generator=generator)])
+    sides = [Features(Draw(), MEANS), Features(Draw(), MEANS)]
+    for side, features in zip(sides, (real, fake)):
+        side.add({"features": features})
+    value = metric.function(*sides).value
+    found = interval(metric, *sides, value, resamples=20, seed=0)
+    assert (value > 0) == (found is not None) == bool(hits) and (not hits or found.low == 0 < found.high - value)
+
+
 def test_chosen_clips_bring_all_their_frames():
     _, real, fake = both_sides("fid")
     a, b = torch.tensor([0, 3, 3, 9, 11]), torch.tensor([1, 2, 7, 7, 20])
