@@ -113,7 +113,7 @@ class VideoDataset(torch.utils.data.Dataset):
         wanted = np.asarray(indices.cpu() if isinstance(indices, torch.Tensor) else indices, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"clip numbers from {wanted.min()} to {wanted.max()}, there are {len(self)} clips")
-        segment = np.searchsorted(self._clips_before, wanted, side="right") - 1
+        segment = self._segment_of(wanted)
         first = self._segment_first[segment] + wanted - self._clips_before[segment]
         label = torch.from_numpy(self._segment_label[segment])
         return {"video": self._store.clips(first, self.frames), "label": upload(label, self.device)}
@@ -138,13 +138,15 @@ class VideoDataset(torch.utils.data.Dataset):
 
     def video_of(self, indices: np.ndarray) -> np.ndarray:
         """The video that each of these clips is of, by its number among those in use: int64."""
-        segment = np.searchsorted(self._clips_before, indices, side="right") - 1
-        return np.searchsorted(self._video_first, self._segment_first[segment], side="right") - 1
+        return np.searchsorted(self._video_first, self._segment_first[self._segment_of(indices)], side="right") - 1
 
     def frame_of(self, indices: np.ndarray) -> np.ndarray:
         """The kept frame of its video, from 0, that each of these clips begins with: int64."""
-        segment = np.searchsorted(self._clips_before, indices, side="right") - 1
+        segment = self._segment_of(indices)
         return self._segment_first[segment] + indices - self._clips_before[segment] - self._video_first[self.video_of(indices)]
+
+    def _segment_of(self, indices: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._clips_before, indices, side="right") - 1
 
     def _index(self, entries: list[dict], labels: list[int]) -> None:
         """Number the clips: videos one after another, each divided into segments by cuts and gaps."""

@@ -52,11 +52,11 @@ class Watch:
 
     def as_dict(self) -> dict:
         """What it has seen so far, for a checkpoint."""
-        return {**self.memory(), "counts": self.counts}
+        return {"started": self.started, "counts": self.counts, "varied": self.varied, "nearest": self.nearest, "last": self.last}
 
-    def memory(self) -> dict:
-        """Of that, what a new count of the same trouble begins with."""
-        return {"started": self.started, "varied": self.varied, "nearest": self.nearest, "last": self.last}
+    def anew(self) -> "Watch":
+        """One that remembers all of it, but counts from the beginning, so that trouble that lasts is told again."""
+        return Watch(self.patience, self.after, **self.as_dict() | {"counts": {}})
 
     def check(self, row: dict[str, float]) -> list[Alarm]:
         """``row``: one object of metrics.jsonl. Every alarm that is due now."""

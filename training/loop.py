@@ -210,7 +210,7 @@ class Loop:
         if not broken:
             self._show_if_due()  # it goes on with the next step
             # The same command goes on after it; trouble that lasts must stop that again.
-            self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
+            self.watch = self.watch.anew()
             self._save()
         if self.log:
             kept = checkpoint.latest(self.checkpoints)
@@ -228,7 +228,7 @@ class Loop:
         rollbacks, alarms, scale = self.rollbacks + 1, self.alarms, self.lr_scale / 2
         self._load((good or kept[:1] or checkpoint.listed(self.checkpoints))[-1 if good else 0])
         self.rollbacks, self.alarms, self.lr_scale = rollbacks, alarms, scale
-        self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
+        self.watch = self.watch.anew()
         if self.log:
             self.log.progress.note(f"back to step {self.step} with {self.lr_scale:g} times the learning rate "
                                    f"({self.rollbacks} of {self.config.max_rollbacks}){late}")
@@ -320,7 +320,7 @@ class Loop:
         self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **state["watch"])
         if any(state["config"][name] != getattr(self.config, name) for name in ("on_alarm", "alarm_patience")):
             # Trouble that was only told so far, or counted, shall do what is asked for now.
-            self.watch = Watch(self.config.alarm_patience, self.config.alarm_after, **self.watch.memory())
+            self.watch = self.watch.anew()
 
     def _set_lr(self) -> None:
         """Learning rates are a function of the step (and of the rollbacks so far)."""

@@ -66,10 +66,8 @@ def check_target(path: str | Path, fps: float | Fraction, crf: int = 18, size: t
     if size and path.suffix.lower() != ".png":
         _check_size(*size, "a GIF" if path.suffix.lower() == ".gif" else "H.264")
     rate = exact_rate(fps)
-    if path.suffix.lower() == ".gif" and rate > MAX_GIF_FPS:
-        raise UserError(f"fps is {fps}: a GIF shows at most {MAX_GIF_FPS} frames per second; write an .mp4")
-    if path.suffix.lower() == ".gif" and rate < MIN_GIF_FPS:
-        raise UserError(f"fps is {fps}: a GIF shows at least {MIN_GIF_FPS} frames per second; write an .mp4")
+    if path.suffix.lower() == ".gif" and not MIN_GIF_FPS <= rate <= MAX_GIF_FPS:
+        raise UserError(f"fps is {fps}: a GIF shows {MIN_GIF_FPS} to {MAX_GIF_FPS} frames per second; write an .mp4")
     return rate
 
 

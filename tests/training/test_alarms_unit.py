@@ -94,7 +94,7 @@ def test_drift_is_known_after_a_resume_and_after_a_stop():
     first = Watch(20, 300)
     assert drift(values[:4], first) == []
     assert drift(values[4:], Watch(20, 300, **first.as_dict()), 120) == [("samples drift", 150, 90)]
-    assert drift(values[4:], Watch(20, 300, **first.memory()), 120) == [("samples drift", 180, 90)]  # since when it is known, too
+    assert drift(values[4:], first.anew(), 120) == [("samples drift", 180, 90)]  # since when it is known, too
 
 
 def test_rows_that_cannot_show_it_neither_count_nor_clear():
