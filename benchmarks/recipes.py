@@ -184,6 +184,14 @@ def plot(results: dict, path: Path) -> None:
     figure.savefig(path)
 
 
+def measured_before(output: Path, samples: int) -> tuple[dict, str]:
+    """What the results hold of each family, and what their values are; SystemExit where these are of another number of samples."""
+    known, metric = json.loads(output.read_text()) if output.exists() else {}, f"swd, {samples} clips a side"
+    if known.get("metric", metric) != metric:
+        raise SystemExit(f"error: --samples {samples}: {output} has {known['metric']}; take as many, or another --output")
+    return known.get("families", {}), metric
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=list(SIZES), choices=list(SIZES))
@@ -194,10 +202,7 @@ def main() -> None:
     parser.add_argument("--output", default="benchmarks/results/recipes.json")
     options = parser.parse_args()
     output = Path(options.output)
-    known, metric = json.loads(output.read_text()) if output.exists() else {}, f"swd, {options.samples} clips a side"
-    if known.get("metric", metric) != metric:
-        raise SystemExit(f"error: --samples {options.samples}: {output} has {known['metric']}; take as many, or another --output")
-    results = known.get("families", {})
+    results, metric = measured_before(output, options.samples)
     budgets = {family: results[family]["budget_seconds"] for family in options.families if family in results}
     if any(budget != options.budget for budget in budgets.values()):
         raise SystemExit(f"error: --budget {options.budget:g}: {output} has seeds of {budgets} seconds; take theirs, or another --output")

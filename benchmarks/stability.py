@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import describe
-from benchmarks.recipes import DATA, RECIPES, add_points, folders, of_points, over_floor, plot, train
+from benchmarks.recipes import DATA, RECIPES, add_points, folders, measured_before, of_points, over_floor, plot, train
 from benchmarks.runs import trained
 from training.alarms import WORSE
 from utils.files import write_json
@@ -117,10 +117,7 @@ def main() -> None:
     parser.add_argument("--output", default="benchmarks/results/stability.json")
     options = parser.parse_args()
     output = Path(options.output)
-    known, metric = json.loads(output.read_text()) if output.exists() else {}, f"swd, {options.samples} clips a side"
-    if known.get("metric", metric) != metric:
-        raise SystemExit(f"error: --samples {options.samples}: {output} has {known['metric']}; take as many, or another --output")
-    results = known.get("families", {})
+    results, metric = measured_before(output, options.samples)
     for seed in options.seeds:
         for family in options.families:
             runs = results.get(family, {}).get("runs", {recipe: [] for recipe in RECIPES})
