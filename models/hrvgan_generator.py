@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.growth import Growing, double, fade, shrink
@@ -75,13 +76,16 @@ class Sprites(nn.Module):
         self.grid = (channels[-1], *plan.grid)
         self.project, self.blocks = start_and_blocks(plan, config, condition)
         self.paint = Paint(channels[0], 4 * config.sprites, 1, config, condition)
+        self.latent_dim, self.tint = config.latent_dim, nn.Linear(config.latent_dim, 3 * config.sprites)
         self.paths = Paths(condition, config.sprites, shape.frames, shape.height, shape.width, config.sprite_size)
 
     def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         x = self.project(condition).view(-1, *self.grid)
         for block in self.blocks.values():
             x = block(x, condition)
-        return cut_out(self.paint(x, condition).squeeze(2).unflatten(1, (-1, 4))), self.paths(condition)
+        painted = self.paint(x, condition).squeeze(2).unflatten(1, (-1, 4))
+        tint = self.tint(condition[:, :self.latent_dim]).unflatten(1, (-1, 3))
+        return cut_out(painted + F.pad(tint, (0, 1))[..., None, None]), self.paths(condition)
 
 
 class SpriteGenerator(Generator):
@@ -91,6 +95,9 @@ class SpriteGenerator(Generator):
         super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
         self.sprites = Sprites(config, shape, self.condition_size)
         initialise(self.sprites)
+        # The latent alone tints each thing, strongly at first beside what is painted: else the things of a class soon have one colour.
+        self.sprites.tint.weight.data.mul_(1.5)
+        self.sprites.paint.conv.weight.data.mul_(0.3)
 
     def streams(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import log
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ from training.remarks import remarks
 from training.task import Batch, DataInfo, Noise, Phase, Request
 from utils import distributed
 from utils.errors import UserError
+
+DRAWS = 8  # of noise, for one answer to what class a clip shows
 
 
 class GANTask:
@@ -48,7 +51,7 @@ class GANTask:
         self.names_classes = tells and info.num_classes > 1
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("random_frame", self.takes_image),
                              ("wrong_labels", labelled), ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
-                             ("diversity", not self.takes_image)):
+                             ("class_noise", tells), ("class_noise_warmup", tells), ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -105,10 +108,16 @@ class GANTask:
 
     def certainty(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
         """What the discriminator takes to be the probability, as its logarithm, that each of the samples of :meth:`sample` shows its
-        class, (B,). Only where ``names_classes`` is true."""
+        class, (B,); with ``class_noise``, without which it knows no clip, the mean over some draws of noise. Only where
+        ``names_classes`` is true."""
         self._grow(nets)
         made = _call(nets["generator"], self._asked(request), request.labels)
-        return -F.cross_entropy(nets["discriminator"].judge(made, request.labels)[1].float(), request.labels, reduction="none")
+        sure = []
+        for draw in range(DRAWS if self.config.class_noise else 1):
+            noise = Noise((draw,), slice(0, 1), 1, made.device)  # the same for all clips, which are to be compared
+            seen = self._with_class_noise(made, noise, self.step)
+            sure.append(-F.cross_entropy(nets["discriminator"].judge(seen, request.labels)[1].float(), request.labels, reduction="none"))
+        return torch.stack(sure).logsumexp(0) - log(len(sure))
 
     def _grow(self, nets: dict[str, nn.Module]) -> None:
         for net in nets.values() if self.config.grow_from else ():
@@ -148,21 +157,36 @@ class GANTask:
     def _verdict(self, video: Tensor, label: Tensor) -> Tensor:
         return _call(self.nets["discriminator"], video, label).float()
 
-    def _verdict_and_class(self, video: Tensor, label: Tensor, weight: float) -> tuple[Tensor, Tensor | None]:
-        """Logits (B,), and where a ``weight`` asks for it the cross-entropy of each clip's class, (B,)."""
+    def _for_class(self, video: Tensor, seen: Tensor, batch: Batch, weight: float) -> Tensor:
+        """What classes are told from where a ``weight`` asks for them: the clips as they are without augmentation (only real against
+        generated has to be made harder to tell), with the noise that is asked for. Where nothing asks, ``seen``."""
         if not weight or self.num_classes == 1:
-            return self._verdict(video, label), None
-        verdict, classes = self.nets["discriminator"].judge(video, label)
+            return seen
+        return self._with_class_noise(video, batch.noise, batch.step)
+
+    def _with_class_noise(self, video: Tensor, noise: Noise, step: int) -> Tensor:
+        level = self.config.class_noise * min(step / max(self.config.class_noise_warmup, 1), 1)
+        return torch.add(video, noise.normal("class", *video.shape[1:]), alpha=level) if level else video
+
+    def _verdict_and_class(self, seen: Tensor, plain: Tensor, label: Tensor, weight: float) -> tuple[Tensor, Tensor | None]:
+        """Logits (B,) of the clips ``seen``, and where a ``weight`` asks for it the cross-entropy of each clip's class, (B,), told from
+        :meth:`_for_class`, ``plain``."""
+        if not weight or self.num_classes == 1:
+            return self._verdict(seen, label), None
+        verdict, classes = self.nets["discriminator"].judge(seen, label)
+        if plain is not seen:
+            classes = self.nets["discriminator"].judge(plain, label)[1]
         return verdict.float(), F.cross_entropy(classes.float(), label, reduction="none")
 
-    def _judge(self, real: Tensor, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _judge(self, real: Tensor, fake: Tensor, plain: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits of both halves, and what :meth:`_verdict_and_class` says of the classes of the real one. One forward pass is faster, but
         statistics over clips must not mix real with generated ones."""
-        if any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
-               for layer in self.nets["discriminator"].modules()):
-            verdict, class_ce = self._verdict_and_class(real, label, self.class_ce_d)
+        if plain is not real or any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
+                                    for layer in self.nets["discriminator"].modules()):
+            verdict, class_ce = self._verdict_and_class(real, plain, label, self.class_ce_d)
             return verdict, self._verdict(fake, label), class_ce
-        logits, class_ce = self._verdict_and_class(torch.cat([real, fake.to(real.dtype)]), torch.cat([label, label]), self.class_ce_d)
+        both = torch.cat([real, fake.to(real.dtype)])
+        logits, class_ce = self._verdict_and_class(both, both, torch.cat([label, label]), self.class_ce_d)
         return logits[:len(real)], logits[len(real):], None if class_ce is None else class_ce[:len(real)]
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
@@ -172,7 +196,8 @@ class GANTask:
             with torch.no_grad():
                 fake = _call(self.nets["generator"], self._source(batch), batch.label)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
-        real, fake_logits, class_ce = self._judge(real_seen, fake_seen, batch.label)
+        plain = self._for_class(batch.video, real_seen, batch, self.class_ce_d)
+        real, fake_logits, class_ce = self._judge(real_seen, fake_seen, plain, batch.label)
         loss = self.loss_d(real, fake_logits)
         if config.wrong_labels and self.num_classes > 1:
             refused = self.loss_d(real, self._verdict(real_seen, wrong(batch.label, self.num_classes, batch.noise)))
@@ -233,8 +258,9 @@ class GANTask:
             shown["diversity"] = F.relu(1 - apart / self.clip_distances[stage(config, self.step)[0]]).sum() * share
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
-        asks = config.class_ce_steps is None or batch.step <= config.class_ce_steps
-        fake, class_ce = self._verdict_and_class(self._augment(made, batch, "fake"), batch.label, config.class_ce * asks)
+        asks = config.class_ce * (config.class_ce_steps is None or batch.step <= config.class_ce_steps)
+        seen = self._augment(made, batch, "fake")
+        fake, class_ce = self._verdict_and_class(seen, self._for_class(made, seen, batch, asks), batch.label, asks)
         if class_ce is not None:
             shown["class_ce"] = class_ce.mean()
         real = None

@@ -149,3 +149,13 @@ def test_sprites_fade_in_with_the_background():
     assert max(finer[0.0].values()) < 1e-6
     for name in ("mask", "background"):
         assert finer[0.5][name] == pytest.approx(finer[1.0][name] / 2, rel=1e-3)
+
+
+def test_colours_differ_within_a_class_and_not_between_classes_before_anything_is_learnt():
+    torch.manual_seed(0)
+    net = build(HRVGANConfig(sprites=1), ClipShape(4, 32, 32, 4))["generator"].eval()
+    with torch.no_grad():
+        streams = net.streams(torch.randn(24, 128).repeat_interleave(4, 0), torch.arange(4).repeat(24))
+    mask = streams["mask"]
+    colours = ((streams["foreground"] * mask).sum((2, 3, 4)) / mask.sum((2, 3, 4))).view(24, 4, 3)
+    assert colours.std(0).mean() > 0.5 and colours.std(1).mean() < 0.15
