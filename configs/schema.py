@@ -148,8 +148,8 @@ class TrainConfig:
     class_noise: float = 0.0
     """Standard deviation of the noise on clips, of values from -1 to 1, when their class is told: what counts then is a shape as a whole,
     and the generator can please by little else (after randomised smoothing, Cohen et al. 2019, arXiv 1902.02918)."""
-    class_noise_warmup: int = 0
-    """Steps over which `class_noise` rises from zero: as long as it knows no class, a critic learns them sooner without."""
+    class_noise_from: int = 0
+    """Steps without `class_noise` at the beginning: as long as it knows no class, a critic learns them sooner without."""
     diversity: float = 0.0
     """Weight of a penalty on generated clips of one class, from different latents, that lie closer together than real ones: by what share
     (after Yang et al. 2019, arXiv 1901.09024)."""
@@ -227,7 +227,7 @@ class TrainConfig:
                 (lambda value: value is None or 0 < value < inf, "above 0, and finite", ("lr_d", "fps", "clip_grad", "clip_weights")),
                 (lambda value: 0 <= value < inf, "at least 0, and finite",
                  ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "class_noise", "diversity", "mask_l1", "max_rollbacks",
-                  "alarm_after", "warmup", "augment_warmup", "class_noise_warmup", "grow_from", "eval_every")),
+                  "alarm_after", "warmup", "augment_warmup", "class_noise_from", "grow_from", "eval_every")),
                 (lambda value: value is None or 0 <= value < inf, "at least 0, and finite", ("class_ce_d",)),
                 (lambda value: 0 <= value < 1, "at least 0 and below 1", ("beta1", "beta2", "ema")),
                 (lambda value: 0 <= value <= 1, "between 0 and 1", ("augment_p", "max_broken", "grow_fade", "wrong_labels"))):

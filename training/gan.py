@@ -51,7 +51,7 @@ class GANTask:
         self.names_classes = tells and info.num_classes > 1
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("random_frame", self.takes_image),
                              ("wrong_labels", labelled), ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
-                             ("class_noise", tells), ("class_noise_warmup", tells), ("diversity", not self.takes_image)):
+                             ("class_noise", tells), ("class_noise_from", tells), ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -113,9 +113,9 @@ class GANTask:
         self._grow(nets)
         made = _call(nets["generator"], self._asked(request), request.labels)
         sure = []
-        for draw in range(DRAWS if self.config.class_noise else 1):
+        for draw in range(DRAWS if self._class_noise() else 1):
             noise = Noise((draw,), slice(0, 1), 1, made.device)  # the same for all clips, which are to be compared
-            seen = self._with_class_noise(made, noise, self.step)
+            seen = self._with_class_noise(made, noise)
             sure.append(-F.cross_entropy(nets["discriminator"].judge(seen, request.labels)[1].float(), request.labels, reduction="none"))
         return torch.stack(sure).logsumexp(0) - log(len(sure))
 
@@ -162,11 +162,14 @@ class GANTask:
         generated has to be made harder to tell), with the noise that is asked for. Where nothing asks, ``seen``."""
         if not weight or self.num_classes == 1:
             return seen
-        return self._with_class_noise(video, batch.noise, batch.step)
+        return self._with_class_noise(video, batch.noise)
 
-    def _with_class_noise(self, video: Tensor, noise: Noise, step: int) -> Tensor:
-        level = self.config.class_noise * min(step / max(self.config.class_noise_warmup, 1), 1)
+    def _with_class_noise(self, video: Tensor, noise: Noise) -> Tensor:
+        level = self._class_noise()
         return torch.add(video, noise.normal("class", *video.shape[1:]), alpha=level) if level else video
+
+    def _class_noise(self) -> float:
+        return self.config.class_noise if self.step > self.config.class_noise_from else 0.0
 
     def _verdict_and_class(self, seen: Tensor, plain: Tensor, label: Tensor, weight: float) -> tuple[Tensor, Tensor | None]:
         """Logits (B,) of the clips ``seen``, and where a ``weight`` asks for it the cross-entropy of each clip's class, (B,), told from
