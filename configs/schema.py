@@ -146,9 +146,8 @@ class TrainConfig:
     """Steps for which `class_ce` trains the generator; all if not given. In time it learns what the discriminator takes for a class,
     not the class."""
     class_noise: float = 0.0
-    """Standard deviation of the noise on clips, of values from -1 to 1, when their class is told: a few pixels then no longer make a
-    class for the critic, but contrast does, and things may come to share a colour (after randomised smoothing, Cohen et al. 2019, arXiv
-    1902.02918)."""
+    """Standard deviation of the noise on clips, of values from -1 to 1, when their class is told, so that no few pixels make a class for
+    the critic (after randomised smoothing, Cohen et al. 2019, arXiv 1902.02918). In trials it helped for a time at most."""
     class_noise_from: int = 0
     """Steps without `class_noise` at the beginning: as long as it knows no class, a critic learns them sooner without."""
     diversity: float = 0.0

@@ -95,7 +95,7 @@ class SpriteGenerator(Generator):
         super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
         self.sprites = Sprites(config, shape, self.condition_size)
         initialise(self.sprites)
-        # The latent alone tints each thing, strongly at first beside what is painted: else the things of a class soon have one colour.
+        # The latent alone tints each thing, strongly at first beside what is painted: else the things of a class shared one colour.
         self.sprites.tint.weight.data.mul_(1.5)
         self.sprites.paint.conv.weight.data.mul_(0.3)
 

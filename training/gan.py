@@ -176,9 +176,9 @@ class GANTask:
         :meth:`_for_class`, ``plain``."""
         if not weight or self.num_classes == 1:
             return self._verdict(seen, label), None
-        verdict, classes = self.nets["discriminator"].judge(seen, label)
+        verdict, classes = self.nets["discriminator"].judge(plain, label)
         if plain is not seen:
-            classes = self.nets["discriminator"].judge(plain, label)[1]
+            verdict = self._verdict(seen, label)
         return verdict.float(), F.cross_entropy(classes.float(), label, reduction="none")
 
     def _judge(self, real: Tensor, fake: Tensor, plain: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
