@@ -130,10 +130,10 @@ def samples_of(sampler: Sampler, drawn: Tensor, asked: Tensor) -> Tensor:
 
 
 def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, length: int, seeds: Sequence[int] = (0,),
-                     best_of: Sequence[int] = (1,)) -> dict:
+                     best_of: Sequence[int] = (1,), truncations: Sequence[float] = (1.0,)) -> dict:
     """Train judges from the starts ``seeds`` for the classes of a checkpoint, by videos of ``length`` frames, hold each to its own bar, and
     let them judge ``each`` samples of every class; under "best_of_N" samples that are the one of N that the checkpoint's own critic is
-    surest of.
+    surest of, under "best_of_N_truncation_T" such of latents times T.
 
     Every judge's account, and that of all together, who give a clip the class of the largest mean probability.
     """
@@ -155,8 +155,8 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, l
     together = lambda clips: sum(probabilities(judge, clips) for judge in judges) / len(judges)
     asked = torch.arange(len(classes)).repeat_interleave(each)
 
-    def account(number: int) -> dict:
-        drawn = sampler.latents(len(asked) * number, seed=0).unflatten(0, (len(asked), number))
+    def account(number: int, truncation: float) -> dict:
+        drawn = sampler.latents(len(asked) * number, seed=0).unflatten(0, (len(asked), number)) * truncation
         made = torch.cat([samples_of(sampler, *part) for part in zip(drawn.split(16), asked.split(16))])
         given = together(made)
         table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
@@ -168,7 +168,8 @@ def judge_checkpoint(path: str, each: int, clips: int, steps: int, tries: int, l
     return {"step": sampler.step, "classes": classes, "samples_per_class": each, "bar": BAR, "judge_needed": NEEDED,
             "judge_seeds": list(seeds), "held_out": right(together(held), held_label),
             "held_out_by_judge": [right(probabilities(judge, held), held_label) for judge in judges],
-            **{f"best_of_{number}": account(number) for number in best_of}}
+            **{f"best_of_{number}" + (f"_truncation_{truncation:g}" if truncation != 1 else ""): account(number, truncation)
+               for number in best_of for truncation in truncations}}
 
 
 def main() -> None:
@@ -182,6 +183,7 @@ def main() -> None:
     options.add_argument("--samples", type=int, default=100, help="samples per class")
     options.add_argument("--best_of", type=int, nargs="+", default=[1],
                          help="samples drawn for each one judged, that of which the critic is surest; several numbers: each in turn")
+    options.add_argument("--truncation", type=float, nargs="+", default=[1.0], help="scales of the latents, each in turn")
     options.add_argument("--clips", type=int, default=300, help="clips per class that the judge learns from")
     options.add_argument("--judge_steps", type=int, default=300, help="steps between looks at the held-out clips")
     options.add_argument("--tries", type=int, default=5, help="how often the judge may go on for so many steps")
@@ -196,7 +198,7 @@ def main() -> None:
         result = {"command": command(),
                   "machine": describe(),
                   **judge_checkpoint(given.checkpoint, given.samples, given.clips, given.judge_steps, given.tries,
-                                     given.frames, given.judge_seeds, given.best_of)}
+                                     given.frames, given.judge_seeds, given.best_of, given.truncation)}
         write_json(Path(given.output), result)
         print(json.dumps(result, indent=2))
 

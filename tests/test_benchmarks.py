@@ -156,7 +156,7 @@ def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch)
                  "--model.max_width", 8, "--batch_size", 4, "--precision", "fp32", "--steps", 2, "--out", tmp_path / "run")
     monkeypatch.setattr(labels, "NEEDED", 0.0)  # judges that have learnt nothing will do
     judged = lambda **options: labels.judge_checkpoint(str(tmp_path / "run"), 5, clips=2, steps=2, tries=1, length=40, **options)
-    both, first, second = judged(seeds=(0, 1), best_of=(1, 3)), judged(seeds=(0,)), judged(seeds=(1,))
+    both, first, second = judged(seeds=(0, 1), best_of=(1, 3)), judged(seeds=(0,), truncations=(1, 0.1)), judged(seeds=(1,))
     assert both["held_out_by_judge"] == [first["held_out"], second["held_out"]]
     plain, chosen = both["best_of_1"], both["best_of_3"]
     assert plain["by_judge"] == [first["best_of_1"]["accuracy"], second["best_of_1"]["accuracy"]]
@@ -164,6 +164,7 @@ def test_labels_are_judged_by_all_judges_together(runner, tmp_path, monkeypatch)
         assert [sum(row) for row in account["asked_by_found"]] == [5] * len(both["classes"])
         assert sum(account["per_class"]) / len(both["classes"]) == pytest.approx(account["accuracy"])
     assert chosen["variety"] != plain["variety"] == first["best_of_1"]["variety"]
+    assert first["best_of_1_truncation_0.1"]["variety"] < first["best_of_1"]["variety"]
     monkeypatch.setattr(labels, "ALL", labels.ALL[1:])  # no clips can be drawn of classes that nothing draws
     with pytest.raises(UserError, match="run: horizontal_disc: not a motion and a shape"):
         judged()
