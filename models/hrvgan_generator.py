@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.growth import Growing, double, fade, shrink
 from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, initialise, kernel_span
 from models.shape import ClipShape, check_size
-from models.sprites import Paths, carry, cut_out
+from models.sprites import HIDDEN, Paths, carry, cut_out
 
 
 def start_and_blocks(plan: Plan, config: HRVGANConfig, condition: int) -> tuple[nn.Linear, nn.ModuleDict]:
@@ -43,10 +43,14 @@ class Generator(Growing):
                                      for level in range(plan.grow + 1)})
         initialise(self)
 
-    def condition(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """What the layers are told, (B, condition_size)."""
-        condition = torch.cat([latents, self.classes(labels)], 1) if self.takes_labels else latents
+    def condition(self, latents: Tensor, named: Tensor | None) -> Tensor:
+        """What the layers are told, (B, condition_size), of latents and, where there are several classes, their vectors (B, class_dim)."""
+        condition = latents if named is None else torch.cat([latents, named], 1)
         return torch.cat([condition, self.mapping(condition)], 1) if self.mapping else condition
+
+    def named(self, labels: Tensor | None) -> Tensor | None:
+        """The learnt vectors of classes, (B, class_dim); None where there is one class."""
+        return self.classes(labels) if self.takes_labels else None
 
     def paint(self, condition: Tensor) -> Tensor:
         """Conditions (B, condition_size) -> clips."""
@@ -60,31 +64,41 @@ class Generator(Growing):
         return made if low is None else fade(double(low), made, self.alpha)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.paint(self.condition(latents, labels))
+        return self.paint(self.condition(latents, self.named(labels)))
 
 
 class Sprites(nn.Module):
-    """Conditions (B, condition) -> ``config.sprites`` pictures with masks on their paths, as :func:`models.sprites.carry` takes them."""
+    """Conditions (B, condition) and, where ``by_class``, vectors of classes (B, class_dim) -> ``config.sprites`` pictures with masks on
+    their paths, as :func:`models.sprites.carry` takes them.
 
-    def __init__(self, config: HRVGANConfig, shape: ClipShape, condition: int):
+    The latent alone, the condition's beginning, tints each thing. What is painted with the tint is colours and a mask, by the whole
+    condition, or ``by_class`` light and a mask, by the class alone.
+    """
+
+    def __init__(self, config: HRVGANConfig, shape: ClipShape, condition: int, by_class: bool):
         super().__init__()
         # Half the frame's resolution, as a window is about half the frame; the first grid is the same.
         depth = check_size(shape.height, shape.width, config.depth)
         halved = depth > 1
         plan = Plan(replace(config, depth=depth - halved, time_doublings=0), ClipShape(1, shape.height >> halved, shape.width >> halved))
         channels = plan.channels(config.g_width, config)
-        self.grid = (channels[-1], *plan.grid)
-        self.project, self.blocks = start_and_blocks(plan, config, condition)
-        self.paint = Paint(channels[0], 4 * config.sprites, 1, config, condition)
-        self.latent_dim, self.tint = config.latent_dim, nn.Linear(config.latent_dim, 3 * config.sprites)
+        self.grid, self.by_class, self.latent_dim = (channels[-1], *plan.grid), by_class, config.latent_dim
+        # With statistics of a batch the picture of a class would change with the other classes in it.
+        painter, told = (replace(config, g_norm="group"), config.class_dim) if by_class else (config, condition)
+        self.project, self.blocks = start_and_blocks(plan, painter, told)
+        self.paint = Paint(channels[0], (2 if by_class else 4) * config.sprites, 1, painter, told)
+        self.tint = nn.Sequential(nn.Linear(config.latent_dim, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 3 * config.sprites))
         self.paths = Paths(condition, config.sprites, shape.frames, shape.height, shape.width, config.sprite_size)
 
-    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.project(condition).view(-1, *self.grid)
-        for block in self.blocks.values():
-            x = block(x, condition)
-        painted = self.paint(x, condition).squeeze(2).unflatten(1, (-1, 4))
+    def forward(self, condition: Tensor, named: Tensor | None) -> tuple[Tensor, Tensor]:
         tint = self.tint(condition[:, :self.latent_dim]).unflatten(1, (-1, 3))
+        told = named if self.by_class else condition
+        x = self.project(told).view(-1, *self.grid)
+        for block in self.blocks.values():
+            x = block(x, told)
+        painted = self.paint(x, told).squeeze(2).unflatten(1, (tint.shape[1], -1))
+        if self.by_class:
+            painted = painted[:, :, [0, 0, 0, 1]]
         return cut_out(painted + F.pad(tint, (0, 1))[..., None, None]), self.paths(condition)
 
 
@@ -93,17 +107,19 @@ class SpriteGenerator(Generator):
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape):
         super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
-        self.sprites = Sprites(config, shape, self.condition_size)
+        self.by_class = self.takes_labels and config.sprite_class == "thing"
+        self.sprites = Sprites(config, shape, self.condition_size, self.by_class)
         initialise(self.sprites)
-        # The latent alone tints each thing, strongly at first beside what is painted: else the things of a class shared one colour.
-        self.sprites.tint.weight.data.mul_(1.5)
+        # Strong tints at first beside what is painted: else the things of a class shared one colour.
+        self.sprites.tint[-1].weight.data.mul_(2)
         self.sprites.paint.conv.weight.data.mul_(0.3)
 
     def streams(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""
-        condition = self.condition(latents, labels)
-        background = self.paint(condition).float()
-        colours, mask = carry(*self.sprites(condition), *background.shape[-2:])
+        named = self.named(labels)
+        condition = self.condition(latents, named)
+        background = self.paint(self.condition(latents, torch.zeros_like(named)) if self.by_class else condition).float()
+        colours, mask = carry(*self.sprites(condition, named), *background.shape[-2:])
         colours, mask = (shrink(part, 0, self.alpha) for part in (colours, mask))  # they fade in as the background and real clips do
         return {"film": background * (1 - mask) + colours, "foreground": colours / mask.clamp_min(1e-3), "mask": mask,
                 "background": background.expand_as(colours)}

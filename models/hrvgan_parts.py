@@ -56,6 +56,9 @@ class HRVGANConfig:
     stand."""
     sprite_size: float = 0.6
     """Height and width of the window that a sprite is painted in, as a share of the frame's."""
+    sprite_class: Literal["all", "thing"] = "all"
+    """What the class decides where there are sprites: all that is shown, or of each thing outline, light and path, so that its colour and
+    the background are the latent's alone. For classes that neither of these tells."""
     d_pool: Literal["mean", "max"] = "mean"
     """How a block of the critic halves the resolution; the shortcut beside it always takes means, so that every pixel has a slope."""
     d_minibatch_std: bool = True

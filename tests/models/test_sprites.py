@@ -80,7 +80,20 @@ def test_a_mask_begins_as_a_soft_disc_and_ends_before_its_window():
     inner = line.abs()[:, None].maximum(line.abs()) < 0.8
     expected = torch.sigmoid(2 * (1 - radius.square() / BLOB**2).clamp(-1, 1))
     assert torch.allclose(mask[inner], expected[inner], atol=1e-6)
-    assert cut_out(torch.full((4, 101, 101), 9.0))[3, [0, -1]].max() < 0.06 and cut_out(torch.full((4, 101, 101), 9.0))[3, 50, 50] > 0.99
+    wide = cut_out((30 * radius).expand(4, -1, -1))[3]
+    assert wide[[0, -1]].max() < 0.06 and wide[50, 80] > 0.99
+
+
+@pytest.mark.parametrize("height, width", [(7, 5), (16, 16), (2, 2), (4, 6)])
+@pytest.mark.parametrize("loud", [0.1, 3.0, 1000.0])
+def test_no_mask_vanishes_whatever_is_painted(height, width, loud):
+    torch.manual_seed(0)
+    values = loud * torch.randn(50, 4, height, width)
+    mask = cut_out(values - loud * torch.rand(50, 1, 1, 1))[:, 3]
+    if min(height, width) > 2:  # one pixel of the disc at least is above its mean; a window of 2 x 2 pixels has none in the disc
+        assert mask.flatten(1).max(1).values.min() >= 0.5
+        torch.testing.assert_close(mask, cut_out(values)[:, 3], atol=1e-4, rtol=0)
+    assert mask.isfinite().all()
 
 
 def test_colours_are_tanh_and_come_with_their_mask():
@@ -149,6 +162,34 @@ def test_sprites_fade_in_with_the_background():
     assert max(finer[0.0].values()) < 1e-6
     for name in ("mask", "background"):
         assert finer[0.5][name] == pytest.approx(finer[1.0][name] / 2, rel=1e-3)
+
+
+def test_of_a_thing_the_class_may_decide_outline_light_and_path_alone():
+    torch.manual_seed(0)
+    net = build(HRVGANConfig(sprites=2, sprite_class="thing"), ClipShape(4, 32, 32, 3))["generator"].train()
+    latents, labels = torch.randn(6, 128), torch.tensor([0, 1, 2, 0, 1, 2])
+    with torch.no_grad():
+        pictures, paths = net.sprites(net.condition(latents, net.named(labels)), net.named(labels))
+        assert (pictures[:3, :, 3] == pictures[3:, :, 3]).all() and (pictures[0, :, 3] != pictures[1, :, 3]).any()
+        again, elsewhere = net.sprites(net.condition(latents[:1], net.named(labels[1:2])), net.named(labels[1:2]))
+        lights = [torch.atanh(picture[0, :, :3, 4:12, 4:12] / picture[0, :, 3:, 4:12, 4:12]) for picture in (pictures, again)]
+        grey = lights[0] - lights[1]  # the class changes red, green and blue alike
+        torch.testing.assert_close(grey, grey[:, :1].expand_as(grey), atol=1e-4, rtol=0)
+        assert grey.abs().max() > 0.01
+        assert (elsewhere[0] != paths[0]).any()
+        net.eval()
+        backgrounds = [net.streams(latents[:1], labels[place:place + 1])["background"] for place in range(3)]
+        assert all(torch.equal(one, backgrounds[0]) for one in backgrounds)
+        assert not torch.equal(net.streams(latents[1:2], labels[:1])["background"], backgrounds[0])
+
+
+def test_where_there_is_one_class_the_latent_decides_all():
+    torch.manual_seed(0)
+    nets = [build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=1, sprite_class=what), ClipShape(4, 16, 16))["generator"]
+            for what in ("thing", "all")]
+    assert [*nets[0].state_dict()] == [*nets[1].state_dict()]
+    masks = nets[0](torch.randn(2, 5)), nets[0].streams(torch.randn(2, 5))["mask"]
+    assert not torch.equal(masks[1][0], masks[1][1])
 
 
 def test_colours_differ_within_a_class_and_not_between_classes_before_anything_is_learnt():
