@@ -58,7 +58,7 @@ def cut_out(values: Tensor) -> Tensor:
     """What a network painted, (..., 4, h, w) -> colours times mask, and the mask, (..., 4, h, w) in float32.
 
     A mask begins as a soft disc in the middle of its window and ends before the window's edges, which would show. What is painted on it
-    counts from its mean over that disc, so that no mask can vanish: in trials whole classes lost their thing, and for good.
+    counts from its mean over that disc, so that no mask can vanish: in trials whole classes lost their thing.
     """
     values = values.float()
     height, width = values.shape[-2:]
