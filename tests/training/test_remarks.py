@@ -1,5 +1,7 @@
 """What is told of settings that mean little."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,11 +24,13 @@ GROUPS = HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1)
     ({"loss": "wgan_gp", "penalty_every": 16}, "--penalty_every 16: is for r1 and r2"), ({"r2": 1.0, "penalty_every": 16}, ""),
     ({"compile_penalty": True}, "there is no penalty to compile"), ({"compile_penalty": True, "r1": 1.0}, ""),
     ({"class_noise": 0.3}, "--class_noise 0.3: is on clips whose class is told"), ({"class_noise": 0.3, "class_ce": 1.0}, ""),
+    ({"model": replace(GROUPS, sprite_class="thing")}, "--model.sprite_class thing: there are no sprites"),
+    ({"model": replace(GROUPS, sprite_class="thing", sprites=1)}, ""),
     ({"loss": "wgan_gp", "wrong_labels": 0.5}, "--wrong_labels 0.5 with --loss wgan_gp"), ({"wrong_labels": 0.5}, ""),
     ({"loss": "wgan", "spectral_norm": True, "wrong_labels": 0.5}, "--wrong_labels 0.5 with --loss wgan"),
     ({"loss": "wgan", "clip_weights": 0.01, "wrong_labels": 0.5}, "")])
 def test_what_means_little_is_told(capsys, settings, said):
-    config = TrainConfig(family="hrvgan", height=16, width=16, frames=4, model=GROUPS, **settings)
+    config = TrainConfig(family="hrvgan", height=16, width=16, frames=4, **{"model": GROUPS, **settings})
     build_task(config.check(), DataInfo()).get_ready()
     warned = capsys.readouterr().err
     assert said in warned and warned.count("warning: ") == bool(said)
