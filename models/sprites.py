@@ -14,7 +14,6 @@ from models.layers import in_float32
 
 HIDDEN = 128
 BLOB = 0.55  # radius of a mask before anything is learnt, where its window reaches from -1 to 1
-LOUDEST = 3.0  # root mean square of what is painted on a mask: far beyond it a sigmoid has no slope, and outlines could not change any more
 
 
 class Paths(nn.Module):
@@ -59,8 +58,7 @@ def cut_out(values: Tensor) -> Tensor:
     """What a network painted, (..., 4, h, w) -> colours times mask, and the mask, (..., 4, h, w) in float32.
 
     A mask begins as a soft disc in the middle of its window and ends before the window's edges, which would show. What is painted on it
-    counts from its mean over that disc, so that no mask can vanish, and is made as quiet as ``LOUDEST``: in trials whole classes lost their
-    thing, and holes and stripes stayed for good.
+    counts from its mean over that disc, so that no mask can vanish: in trials whole classes lost their thing.
     """
     values = values.float()
     height, width = values.shape[-2:]
@@ -70,8 +68,7 @@ def cut_out(values: Tensor) -> Tensor:
     blob = 2 * (1 - (y.square() + x.square()) / BLOB**2).clamp(-1, 1)
     disc, outline = (blob > 0).float(), values[..., 3:, :, :]
     outline = outline - (outline * disc).sum((-2, -1), keepdim=True) / disc.sum().clamp_min(1)
-    loud = (outline.square().mean((-2, -1), keepdim=True) + 1e-6).sqrt()
-    mask = torch.sigmoid(outline / (loud / LOUDEST).clamp_min(1) + blob) * edges
+    mask = torch.sigmoid(outline + blob) * edges
     return torch.cat([torch.tanh(values[..., :3, :, :]) * mask, mask], -3)
 
 

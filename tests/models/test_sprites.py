@@ -81,7 +81,7 @@ def test_a_mask_begins_as_a_soft_disc_and_ends_before_its_window():
     expected = torch.sigmoid(2 * (1 - radius.square() / BLOB**2).clamp(-1, 1))
     assert torch.allclose(mask[inner], expected[inner], atol=1e-6)
     wide = cut_out((30 * radius).expand(4, -1, -1))[3]
-    assert wide[[0, -1]].max() < 0.06 and wide[50, 80] > 0.7
+    assert wide[[0, -1]].max() < 0.06 and wide[50, 80] > 0.99
 
 
 @pytest.mark.parametrize("height, width", [(7, 5), (16, 16), (2, 2), (4, 6)])
@@ -94,15 +94,6 @@ def test_no_mask_vanishes_whatever_is_painted(height, width, loud):
         assert mask.flatten(1).max(1).values.min() >= 0.5
         torch.testing.assert_close(mask, cut_out(values)[:, 3], atol=1e-4, rtol=0)
     assert mask.isfinite().all()
-
-
-def test_outlines_can_change_however_loud_they_are_painted():
-    torch.manual_seed(0)
-    values = torch.randn(8, 4, 16, 16)
-    mask = cut_out(100 * values)[:, 3]
-    torch.testing.assert_close(mask, cut_out(1000 * values)[:, 3], atol=1e-5, rtol=0)
-    inner = mask[:, 4:12, 4:12]
-    assert (inner * (1 - inner)).mean() > 0.02
 
 
 def test_colours_are_tanh_and_come_with_their_mask():
