@@ -107,8 +107,7 @@ class SpriteGenerator(Generator):
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape):
         super().__init__(replace(config, time_doublings=0), replace(shape, frames=1))
-        self.by_class = self.takes_labels and config.sprite_class == "thing"
-        self.sprites = Sprites(config, shape, self.condition_size, self.by_class)
+        self.sprites = Sprites(config, shape, self.condition_size, by_class=self.takes_labels and config.sprite_class == "thing")
         initialise(self.sprites)
         # Strong tints at first beside what is painted: else the things of a class shared one colour.
         self.sprites.tint[-1].weight.data.mul_(2)
@@ -118,7 +117,8 @@ class SpriteGenerator(Generator):
         """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""
         named = self.named(labels)
         condition = self.condition(latents, named)
-        background = self.paint(self.condition(latents, torch.zeros_like(named)) if self.by_class else condition).float()
+        of_none = self.condition(latents, torch.zeros_like(named)) if self.sprites.by_class else condition
+        background = self.paint(of_none).float()
         colours, mask = carry(*self.sprites(condition, named), *background.shape[-2:])
         colours, mask = (shrink(part, 0, self.alpha) for part in (colours, mask))  # they fade in as the background and real clips do
         return {"film": background * (1 - mask) + colours, "foreground": colours / mask.clamp_min(1e-3), "mask": mask,
