@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.growth import Growing, double, fade, shrink
 from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, initialise, kernel_span
 from models.shape import ClipShape, check_size
-from models.sprites import HIDDEN, Paths, carry, cut_out
+from models.sprites import HIDDEN, WAVES, Paths, carry, curve_mask, cut_out, painted_mask
 
 
 def start_and_blocks(plan: Plan, config: HRVGANConfig, condition: int) -> tuple[nn.Linear, nn.ModuleDict]:
@@ -72,7 +72,8 @@ class Sprites(nn.Module):
     their paths, as :func:`models.sprites.carry` takes them.
 
     The latent alone, the condition's beginning, tints each thing. What is painted with the tint is colours and a mask, by the whole
-    condition, or ``by_class`` light and a mask, by the class alone.
+    condition, or ``by_class`` light and a mask, by the class alone. With curves for outlines colours or light are painted on the first,
+    coarsest grid alone.
     """
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape, condition: int, by_class: bool):
@@ -85,10 +86,15 @@ class Sprites(nn.Module):
         self.grid, self.by_class, self.latent_dim = (channels[-1], *plan.grid), by_class, config.latent_dim
         # With statistics of a batch the picture of a class would change with the other classes in it.
         painter, told = (replace(config, g_norm="group"), config.class_dim) if by_class else (config, condition)
-        self.project, self.blocks = start_and_blocks(plan, painter, told)
-        self.paint = Paint(channels[0], (2 if by_class else 4) * config.sprites, 1, painter, told)
+        self.project, blocks = start_and_blocks(plan, painter, told)
+        colours, self.curved, self.size = 1 if by_class else 3, config.sprite_outline == "curve", (shape.height, shape.width)
+        if self.curved:
+            self.blocks, self.curve = nn.ModuleDict(), nn.Linear(told, (1 + 2 * WAVES) * config.sprites)
+            self.paint = Paint(channels[-1], colours * config.sprites, 1, painter, told)
+        else:
+            self.blocks, self.paint = blocks, Paint(channels[0], (colours + 1) * config.sprites, 1, painter, told)
         self.tint = nn.Sequential(nn.Linear(config.latent_dim, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 3 * config.sprites))
-        self.paths = Paths(condition, config.sprites, shape.frames, shape.height, shape.width, config.sprite_size)
+        self.paths = Paths(condition, config.sprites, shape.frames, shape.height, shape.width, config.sprite_size, config.sprite_turn)
 
     def forward(self, condition: Tensor, named: Tensor | None) -> tuple[Tensor, Tensor]:
         tint = self.tint(condition[:, :self.latent_dim]).unflatten(1, (-1, 3))
@@ -96,10 +102,15 @@ class Sprites(nn.Module):
         x = self.project(told).view(-1, *self.grid)
         for block in self.blocks.values():
             x = block(x, told)
-        painted = self.paint(x, told).squeeze(2).unflatten(1, (tint.shape[1], -1))
-        if self.by_class:
-            painted = painted[:, :, [0, 0, 0, 1]]
-        return cut_out(painted + F.pad(tint, (0, 1))[..., None, None]), self.paths(condition)
+        painted = self.paint(x, told).squeeze(2)
+        if self.curved:
+            painted = F.interpolate(painted, self.size, mode="bilinear", align_corners=False)
+        painted = painted.unflatten(1, (tint.shape[1], -1))
+        if self.curved:
+            colours, mask = painted, curve_mask(self.curve(told).unflatten(1, (tint.shape[1], -1)), *self.size)
+        else:
+            colours, mask = painted[:, :, :-1], painted_mask(painted[:, :, -1])
+        return cut_out(colours + tint[..., None, None], mask), self.paths(condition)
 
 
 class SpriteGenerator(Generator):
@@ -112,6 +123,8 @@ class SpriteGenerator(Generator):
         # Strong tints at first beside what is painted: else the things of a class shared one colour.
         self.sprites.tint[-1].weight.data.mul_(2)
         self.sprites.paint.conv.weight.data.mul_(0.3)
+        if self.sprites.curved:  # nearly discs
+            self.sprites.curve.weight.data.mul_(0.1)
 
     def streams(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """"film", "foreground" and "background" (B, 3, T, H, W) in [-1, 1], "mask" (B, 1, T, H, W) in [0, 1]."""

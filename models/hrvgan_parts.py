@@ -18,7 +18,7 @@ from utils.errors import UserError
 class HRVGANConfig:
     """Settings of the HRVGAN networks. Resolution level 0 is the full frame, level k is 2^k times smaller."""
 
-    may_be_zero = ("time_doublings", "g_mapping", "sprites")
+    may_be_zero = ("time_doublings", "g_mapping", "sprites", "sprite_turn")
 
     latent_dim: int = 128
     """Size of the latent vector."""
@@ -56,6 +56,11 @@ class HRVGANConfig:
     stand."""
     sprite_size: float = 0.6
     """Height and width of the window that a sprite is painted in, as a share of the frame's."""
+    sprite_turn: float = 0.0
+    """Radians (one standard deviation) by which the latent turns each sprite, whatever its path, for things seen at any angle."""
+    sprite_outline: Literal["painted", "curve"] = "painted"
+    """How sprites end: where the mask does that is painted beside their colours, or at a smooth curve round their middle, in one piece and
+    without holes, with colours that change as smoothly."""
     sprite_class: Literal["all", "thing"] = "all"
     """What the class decides where there are sprites: all that is shown, or of each thing outline, light and path, so that its colour and
     the background are the latent's alone. For classes that neither of these tells."""

@@ -14,6 +14,7 @@ from models.layers import in_float32
 
 HIDDEN = 128
 BLOB = 0.55  # radius of a mask before anything is learnt, where its window reaches from -1 to 1
+WAVES = 5  # most waves of a curve round a sprite: in trials those with ten grew spikes
 
 
 class Paths(nn.Module):
@@ -21,14 +22,15 @@ class Paths(nn.Module):
     window, (B, sprites, frames, 2, 3) as ``torch.nn.functional.affine_grid`` takes it.
 
     A window is ``size`` times as high and wide as the frame, its middle always within the frame. Place, turn and size follow a cosine
-    series in time whose terms get smaller, so that paths begin smooth. A path is twice as long as a clip, which is cut from it at a place
+    series in time whose terms get smaller, so that paths begin smooth. The numbers of the condition (latents) after the first turn each
+    sprite besides, by ``turn`` radians: of things that come at any angle one angle was shown otherwise. A path is twice as long as a clip, which is cut from it at a place
     told by the first number of the condition (a latent), as real clips are cut from longer videos: without that, clips of one class kept
     to one path. Always in float32: places rounded to bfloat16 would show as jitter.
     """
 
-    def __init__(self, condition: int, sprites: int, frames: int, height: int, width: int, size: float):
+    def __init__(self, condition: int, sprites: int, frames: int, height: int, width: int, size: float, turn: float = 0.0):
         super().__init__()
-        self.sprites, self.frames, self.aspect, self.size = sprites, frames, height / width, size
+        self.sprites, self.frames, self.aspect, self.size, self.turn = sprites, frames, height / width, size, turn
         self.layers = nn.ModuleList([nn.Linear(condition, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, sprites * 4 * 2 * frames)])
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -40,7 +42,8 @@ class Paths(nn.Module):
             right, down, turn, large = (series @ self._basis(condition[:, 0].float())).unbind(2)
             right, down = torch.tanh(right), torch.tanh(down)
             scale = torch.exp(-0.1 * large) / self.size
-            cos, sin = scale * torch.cos(0.2 * turn), scale * torch.sin(0.2 * turn)
+            turn = 0.2 * turn + self.turn * condition[:, 1:1 + self.sprites, None].float()
+            cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
             # A turn is one in pixels: the coordinates of both axes reach from -1 to 1, whatever the aspect ratio.
             rows = [(cos, sin * self.aspect), (-sin / self.aspect, cos)]
             return torch.stack([torch.stack([a, b, -a * right - b * down], -1) for a, b in rows], -2)
@@ -54,22 +57,49 @@ class Paths(nn.Module):
         return (torch.cos(pi * order * time[:, None]) / (1 + order))[:, None]
 
 
-def cut_out(values: Tensor) -> Tensor:
-    """What a network painted, (..., 4, h, w) -> colours times mask, and the mask, (..., 4, h, w) in float32.
+def painted_mask(outline: Tensor) -> Tensor:
+    """What a network painted, (..., h, w) -> a mask (..., h, w) in float32.
 
-    A mask begins as a soft disc in the middle of its window and ends before the window's edges, which would show. What is painted on it
-    counts from its mean over that disc, so that no mask can vanish: in trials whole classes lost their thing.
+    It begins as a soft disc in the middle of its window and ends before the window's edges, which would show. What is painted counts from
+    its mean over that disc, so that no mask can vanish: in trials whole classes lost their thing.
     """
-    values = values.float()
-    height, width = values.shape[-2:]
-    line = lambda size: (2 * torch.arange(size, device=values.device) + 1) / size - 1
-    y, x = line(height)[:, None], line(width)
+    outline = outline.float()
+    y, x = _window(*outline.shape[-2:], outline.device)
     edges = ((1 - y.abs()) / 0.2).clamp(0, 1) * ((1 - x.abs()) / 0.2).clamp(0, 1)
     blob = 2 * (1 - (y.square() + x.square()) / BLOB**2).clamp(-1, 1)
-    disc, outline = (blob > 0).float(), values[..., 3:, :, :]
+    disc = (blob > 0).float()
     outline = outline - (outline * disc).sum((-2, -1), keepdim=True) / disc.sum().clamp_min(1)
-    mask = torch.sigmoid(outline + blob) * edges
-    return torch.cat([torch.tanh(values[..., :3, :, :]) * mask, mask], -3)
+    return torch.sigmoid(outline + blob) * edges
+
+
+def curve_mask(series: Tensor, height: int, width: int) -> Tensor:
+    """Fourier series (..., 1 + 2 * WAVES): mean, cosines, sines -> masks (..., height, width) in float32 of what lies within a curve.
+
+    Its distance from the middle, at every angle, is that of a disc times the exponential of the series: such things are star-convex
+    (Schmidt et al. 2018, arXiv 1806.03535), without holes or loose parts. The edge is about a pixel wide wherever it goes, so that, unlike
+    what is painted, it never loses its slope.
+    """
+    series = series.float()
+    y, x = _window(height, width, series.device)
+    angle = torch.atan2(y, x)
+    order = torch.arange(1, WAVES + 1, device=series.device)[:, None, None]
+    terms = torch.cat([torch.ones_like(angle)[None], torch.cos(order * angle) / order, torch.sin(order * angle) / order])
+    with in_float32(series):
+        shown = torch.einsum("...k,khw->...hw", 0.3 * series, terms)
+    radius = BLOB * torch.exp(0.5 * torch.tanh(2 * shown))  # within the window
+    return torch.sigmoid((radius - torch.hypot(y, x)) * min(height, width))
+
+
+def cut_out(colours: Tensor, mask: Tensor) -> Tensor:
+    """Colours before their tanh (..., 3, h, w) and a mask (..., h, w) -> colours times mask, and the mask, (..., 4, h, w) in float32."""
+    mask = mask.unsqueeze(-3)
+    return torch.cat([torch.tanh(colours.float()) * mask, mask], -3)
+
+
+def _window(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coordinates of a window's pixels: y (height, 1) and x (width), each from -1 to 1."""
+    line = lambda size: (2 * torch.arange(size, device=device) + 1) / size - 1
+    return line(height)[:, None], line(width)
 
 
 def carry(pictures: Tensor, paths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
