@@ -10,6 +10,7 @@ from models.growth import Growing, double, fade, shrink
 from models.hrvgan_parts import HRVGANConfig, Paint, Plan, UpBlock, initialise, kernel_span
 from models.shape import ClipShape, check_size
 from models.sprites import HIDDEN, WAVES, Paths, carry, curve_mask, cut_out, painted_mask
+from utils.errors import UserError
 
 
 def start_and_blocks(plan: Plan, config: HRVGANConfig, condition: int) -> tuple[nn.Linear, nn.ModuleDict]:
@@ -78,6 +79,9 @@ class Sprites(nn.Module):
 
     def __init__(self, config: HRVGANConfig, shape: ClipShape, condition: int, by_class: bool):
         super().__init__()
+        if config.sprite_turn and config.latent_dim <= config.sprites:
+            raise UserError(f"--model.sprite_turn {config.sprite_turn:g}: the latent's numbers after the first turn one sprite each; take "
+                            f"--model.latent_dim {config.sprites + 1} or more")
         # Half the frame's resolution, as a window is about half the frame; the first grid is the same.
         depth = check_size(shape.height, shape.width, config.depth)
         halved = depth > 1

@@ -52,8 +52,11 @@ def _of_no_effect(config: TrainConfig) -> list[str]:
     if config.class_noise and not (config.class_ce or config.class_ce_d):
         found.append(f"--class_noise {config.class_noise:g}: is on clips whose class is told, and nothing asks for that; add --class_ce 1, "
                      "or leave it out")
-    if getattr(config.model, "sprite_class", "all") != "all" and not config.model.sprites:
-        found.append(f"--model.sprite_class {config.model.sprite_class}: there are no sprites; add --model.sprites 1, or leave it out")
+    if not getattr(config.model, "sprites", True):
+        usual = type(config.model)()
+        for name in ("sprite_turn", "sprite_outline", "sprite_class"):
+            if (value := getattr(config.model, name)) != getattr(usual, name):
+                found.append(f"--model.{name} {value}: there are no sprites; add --model.sprites 1, or leave it out")
     return found
 
 

@@ -41,7 +41,7 @@ def test_settings_that_make_no_sense_are_refused_by_name(settings, flag):
     ("dcgan", {"g_width": 0}), ("dcgan", {"growth": 0}), ("dcgan", {"g_depth": -1}), ("dcgan", {"d_dropout": 1.0}),
     ("dcgan", {"latent_dim": -1}), ("vgan", {"max_width": 0}), ("vgan", {"depth": -1}), ("hrvgan", {"class_dim": -1}),
     ("mlp_gan", {"components": -1}), ("keyframes", {"crop": 0}), ("hrvgan", {"sprites": -1}), ("hrvgan", {"sprite_size": 0.0}),
-    ("hrvgan", {"sprite_size": float("nan")})])
+    ("hrvgan", {"sprite_size": float("nan")}), ("hrvgan", {"sprite_turn": -0.1})])
 def test_sizes_of_networks_are_refused_by_name(family, settings):
     (name,) = settings
     with pytest.raises(UserError, match=f"--model.{name} {settings[name]}: must be (at least|above)"):
@@ -49,7 +49,7 @@ def test_sizes_of_networks_are_refused_by_name(family, settings):
 
 
 @pytest.mark.parametrize("family, name", [("mlp_gan", "components"), ("vgan", "time_depth"), ("hrvgan", "time_doublings"),
-                                          ("hrvgan", "sprites")])
+                                          ("hrvgan", "sprites"), ("hrvgan", "sprite_turn")])
 def test_what_may_be_nothing_is_allowed(family, name):
     TrainConfig(family=family, model=MODELS[family](**{name: 0})).check()
 

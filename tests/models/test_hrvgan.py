@@ -56,13 +56,13 @@ def test_shapes(frames, height, width, classes):
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["batch", "group"]),
        st.sampled_from(["none", "layer", "group"]), st.sampled_from(["nearest", "trilinear"]), st.booleans(), st.sampled_from([0, 6]),
        st.sampled_from([1, 3]), st.sampled_from(["mean", "max"]), st.sampled_from(["first", "between"]),
-       st.sampled_from(["zeros", "replicate"]), st.integers(0, 2))
+       st.sampled_from(["zeros", "replicate"]), st.integers(0, 2), st.sampled_from(["painted", "curve"]))
 def test_shapes_at_any_allowed_size_and_setting(depth, doublings, frames, rows_, columns, g_norm, d_norm, upsample, variety, mapping, span,
-                                                pool, up, padding, sprites):
+                                                pool, up, padding, sprites, outline):
     assume(doublings <= depth)
     run_pair(ClipShape(frames << doublings, rows_ << depth, columns << depth, 2), depth=depth, time_doublings=doublings, g_norm=g_norm,
              d_norm=d_norm, g_upsample=upsample, d_minibatch_std=variety, g_mapping=mapping, kernel_frames=span, d_pool=pool, g_up=up,
-             g_padding=padding, sprites=sprites)
+             g_padding=padding, sprites=sprites, sprite_outline=outline)
 
 
 def test_the_published_size_has_the_published_widths():
@@ -103,9 +103,12 @@ def test_a_wrong_size_stops_the_build(shape, words):
         build(HRVGANConfig(), shape)
 
 
-@pytest.mark.parametrize("classes, mapping, sprites", [(1, 0, 0), (3, 0, 0), (1, 7, 0), (3, 7, 0), (1, 0, 1), (3, 7, 2)])
-def test_every_parameter_gets_a_finite_gradient(classes, mapping, sprites):
-    nets, labels = pair(ClipShape(4, 16, 16, classes), g_mapping=mapping, sprites=sprites), torch.arange(6) % classes
+@pytest.mark.parametrize("classes, mapping, sprites, outline, decides", [
+    (1, 0, 0, "painted", "all"), (3, 0, 0, "painted", "all"), (1, 7, 0, "painted", "all"), (3, 7, 0, "painted", "all"),
+    (1, 0, 1, "painted", "all"), (3, 7, 2, "painted", "all"), (1, 0, 2, "curve", "all"), (3, 7, 2, "curve", "thing")])
+def test_every_parameter_gets_a_finite_gradient(classes, mapping, sprites, outline, decides):
+    nets = pair(ClipShape(4, 16, 16, classes), g_mapping=mapping, sprites=sprites, sprite_outline=outline, sprite_class=decides)
+    labels = torch.arange(6) % classes
     nets["discriminator"](nets["generator"](torch.randn(6, 5), labels), labels).square().sum().backward()
     for name, net in nets.items():
         for key, parameter in net.named_parameters():

@@ -10,7 +10,8 @@ from models.hrvgan import build
 from models.hrvgan_generator import SpriteGenerator
 from models.hrvgan_parts import HRVGANConfig
 from models.shape import ClipShape
-from models.sprites import BLOB, Paths, carry, cut_out
+from models.sprites import BLOB, WAVES, Paths, carry, curve_mask, cut_out, painted_mask
+from utils.errors import UserError
 
 
 def paths(height: int, width: int, size: float = 0.5, sprites: int = 1, frames: int = 3, **coefficients) -> torch.Tensor:
@@ -74,13 +75,13 @@ def test_a_clip_is_cut_from_a_cosine_series_twice_as_long_where_the_first_latent
 
 
 def test_a_mask_begins_as_a_soft_disc_and_ends_before_its_window():
-    mask = cut_out(torch.zeros(4, 101, 101))[3]
+    mask = painted_mask(torch.zeros(101, 101))
     line = (2 * torch.arange(101) + 1) / 101 - 1
     radius = (line.square()[:, None] + line.square()).sqrt()
     inner = line.abs()[:, None].maximum(line.abs()) < 0.8
     expected = torch.sigmoid(2 * (1 - radius.square() / BLOB**2).clamp(-1, 1))
     assert torch.allclose(mask[inner], expected[inner], atol=1e-6)
-    wide = cut_out((30 * radius).expand(4, -1, -1))[3]
+    wide = painted_mask(30 * radius)
     assert wide[[0, -1]].max() < 0.06 and wide[50, 80] > 0.99
 
 
@@ -88,19 +89,70 @@ def test_a_mask_begins_as_a_soft_disc_and_ends_before_its_window():
 @pytest.mark.parametrize("loud", [0.1, 3.0, 1000.0])
 def test_no_mask_vanishes_whatever_is_painted(height, width, loud):
     torch.manual_seed(0)
-    values = loud * torch.randn(50, 4, height, width)
-    mask = cut_out(values - loud * torch.rand(50, 1, 1, 1))[:, 3]
+    values = loud * torch.randn(50, height, width)
+    mask = painted_mask(values - loud * torch.rand(50, 1, 1))
     if min(height, width) > 2:  # one pixel of the disc at least is above its mean; a window of 2 x 2 pixels has none in the disc
         assert mask.flatten(1).max(1).values.min() >= 0.5
-        torch.testing.assert_close(mask, cut_out(values)[:, 3], atol=1e-4, rtol=0)
+        torch.testing.assert_close(mask, painted_mask(values), atol=1e-4, rtol=0)
     assert mask.isfinite().all()
 
 
 def test_colours_are_tanh_and_come_with_their_mask():
-    values = torch.randn(2, 3, 4, 7, 5, dtype=torch.bfloat16)
-    found = cut_out(values)
-    assert found.dtype == torch.float32
-    assert torch.allclose(found[:, :, :3], torch.tanh(values[:, :, :3].float()) * found[:, :, 3:])
+    colours, mask = torch.randn(2, 5, 3, 7, 5, dtype=torch.bfloat16), torch.rand(2, 5, 7, 5)
+    found = cut_out(colours, mask)
+    assert found.dtype == torch.float32 and torch.equal(found[:, :, 3], mask)
+    assert torch.allclose(found[:, :, :3], torch.tanh(colours.float()) * mask[:, :, None])
+
+
+def waves(**coefficients: float) -> torch.Tensor:
+    """The series of a curve: ``mean``, and ``cos3`` or ``sin3`` for three waves."""
+    series = torch.zeros(1 + 2 * WAVES)
+    for name, value in coefficients.items():
+        series[0 if name == "mean" else int(name[3:]) + WAVES * (name[:3] == "sin")] = value
+    return series
+
+
+@pytest.mark.parametrize("height, width", [(400, 400), (300, 450)])
+@pytest.mark.parametrize("coefficients", [{}, {"mean": 0.8}, {"cos3": 2.0}, {"sin5": -3.0, "cos1": 0.4, "mean": -1.0}])
+def test_a_curve_encloses_the_area_of_its_series(height, width, coefficients):
+    mask = curve_mask(waves(**coefficients), height, width)
+    angle = torch.linspace(-math.pi, math.pi, 20001)[:-1]
+    shown = torch.zeros(20000)
+    for name, value in coefficients.items():
+        shown += 0.3 * value * (1 if name == "mean" else getattr(torch, name[:3])(int(name[3:]) * angle) / int(name[3:]))
+    radius = BLOB * torch.exp(0.5 * torch.tanh(2 * shown))
+    assert mask.shape == (height, width)
+    assert mask.sum().item() * 4 / (height * width) == pytest.approx((radius.square().mean() * math.pi).item(), rel=5e-3)
+    at = lambda turn, share: mask[int((1 + share * radius[int(turn * 20000)].item() * math.sin(2 * math.pi * turn - math.pi)) / 2 * height),
+                                  int((1 + share * radius[int(turn * 20000)].item() * math.cos(2 * math.pi * turn - math.pi)) / 2 * width)]
+    assert all(at(turn / 40, 0.93) > 0.95 and at(turn / 40, 1.07) < 0.05 for turn in range(40))
+
+
+@pytest.mark.parametrize("loud", [1.0, 100.0])
+def test_a_curve_keeps_its_slope_and_its_window_however_loud_its_series(loud):
+    torch.manual_seed(0)
+    series = (loud * torch.randn(20, 2, 1 + 2 * WAVES)).requires_grad_()
+    mask = curve_mask(series, 32, 48)
+    assert mask.shape == (20, 2, 32, 48)
+    edge = torch.cat([mask[..., [0, -1], :].flatten(1), mask[..., [0, -1]].flatten(1)], 1)
+    assert edge.max() < 0.2 and mask[..., 15:17, 23:25].min() > 0.9
+    assert (((mask > 0.05) & (mask < 0.95)).sum((2, 3)) > 20).all()  # where the edge is, slopes are
+
+
+def test_every_sprite_is_turned_by_a_number_of_the_latent():
+    net = Paths(4, 2, 3, 32, 64, 0.5, turn=0.7)
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = net(torch.tensor([[0.3, 1.0, -2.0, 9.0]]))[0, :, :, 0, 0]
+    assert torch.allclose(found, 2 * torch.cos(torch.tensor([0.7, -1.4]))[:, None].expand(2, 3))
+    right = net(torch.tensor([[0.3, 1.0, -2.0, 9.0]]))[0, :, :, 0, 1]
+    assert torch.allclose(right, (2 * torch.sin(torch.tensor([0.7, -1.4])) * 0.5)[:, None].expand(2, 3))
+
+
+def test_a_latent_too_short_for_turns_is_refused():
+    with pytest.raises(UserError, match="--model.sprite_turn 0.5: .*--model.latent_dim 4 or more"):
+        build(HRVGANConfig(latent_dim=3, sprites=3, sprite_turn=0.5), ClipShape(4, 16, 16))
+    build(HRVGANConfig(latent_dim=3, sprites=3), ClipShape(4, 16, 16))
 
 
 def test_later_sprites_lie_in_front():
@@ -111,9 +163,11 @@ def test_later_sprites_lie_in_front():
 
 
 @pytest.mark.parametrize("height, width, frames, sprites", [(32, 48, 6, 1), (8, 8, 4, 3), (6, 10, 1, 2)])
-def test_streams_are_a_still_background_and_what_moves_before_it(height, width, frames, sprites):
+@pytest.mark.parametrize("outline", ["painted", "curve"])
+def test_streams_are_a_still_background_and_what_moves_before_it(height, width, frames, sprites, outline):
     torch.manual_seed(0)
-    net = build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=sprites), ClipShape(frames, height, width, 3))["generator"]
+    config = HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=sprites, sprite_outline=outline)
+    net = build(config, ClipShape(frames, height, width, 3))["generator"]
     latents, labels = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
     parts = net.streams(latents, labels)
     assert isinstance(net, SpriteGenerator) and {name: tuple(part.shape[1:3]) for name, part in parts.items()} == {
@@ -143,8 +197,10 @@ def test_paths_and_masks_are_float32_under_autocast():
     net = build(HRVGANConfig(latent_dim=5, g_width=4, max_width=8, sprites=1), ClipShape(4, 16, 16))["generator"].eval()
     condition = torch.randn(2, 5)
     plain = net.sprites.paths(condition)
+    series = torch.randn(2, 1 + 2 * WAVES)
+    curve = curve_mask(series, 16, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(net.sprites.paths(condition), plain)
+        assert torch.equal(net.sprites.paths(condition), plain) and torch.equal(curve_mask(series, 16, 16), curve)
         assert net(condition).dtype == torch.float32
 
 
@@ -164,16 +220,18 @@ def test_sprites_fade_in_with_the_background():
         assert finer[0.5][name] == pytest.approx(finer[1.0][name] / 2, rel=1e-3)
 
 
-def test_of_a_thing_the_class_may_decide_outline_light_and_path_alone():
+@pytest.mark.parametrize("outline", ["painted", "curve"])
+def test_of_a_thing_the_class_may_decide_outline_light_and_path_alone(outline):
     torch.manual_seed(0)
-    net = build(HRVGANConfig(sprites=2, sprite_class="thing"), ClipShape(4, 32, 32, 3))["generator"].train()
+    net = build(HRVGANConfig(sprites=2, sprite_class="thing", sprite_outline=outline), ClipShape(4, 32, 32, 3))["generator"].train()
     latents, labels = torch.randn(6, 128), torch.tensor([0, 1, 2, 0, 1, 2])
     with torch.no_grad():
         pictures, paths = net.sprites(net.condition(latents, net.named(labels)), net.named(labels))
         torch.testing.assert_close(pictures[:3, :, 3], pictures[3:, :, 3])
         assert (pictures[0, :, 3] - pictures[1, :, 3]).abs().max() > 0.01
         again, elsewhere = net.sprites(net.condition(latents[:1], net.named(labels[1:2])), net.named(labels[1:2]))
-        lights = [torch.atanh(picture[0, :, :3, 4:12, 4:12] / picture[0, :, 3:, 4:12, 4:12]) for picture in (pictures, again)]
+        middle = slice(pictures.shape[-1] // 4, 3 * pictures.shape[-1] // 4)
+        lights = [torch.atanh(picture[0, :, :3, middle, middle] / picture[0, :, 3:, middle, middle]) for picture in (pictures, again)]
         grey = lights[0] - lights[1]  # the class changes red, green and blue alike
         torch.testing.assert_close(grey, grey[:, :1].expand_as(grey), atol=1e-4, rtol=0)
         assert grey.abs().max() > 0.01

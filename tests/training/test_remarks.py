@@ -25,7 +25,9 @@ GROUPS = HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1)
     ({"compile_penalty": True}, "there is no penalty to compile"), ({"compile_penalty": True, "r1": 1.0}, ""),
     ({"class_noise": 0.3}, "--class_noise 0.3: is on clips whose class is told"), ({"class_noise": 0.3, "class_ce": 1.0}, ""),
     ({"model": replace(GROUPS, sprite_class="thing")}, "--model.sprite_class thing: there are no sprites"),
-    ({"model": replace(GROUPS, sprite_class="thing", sprites=1)}, ""),
+    ({"model": replace(GROUPS, sprite_turn=0.5)}, "--model.sprite_turn 0.5: there are no sprites"),
+    ({"model": replace(GROUPS, sprite_outline="curve")}, "--model.sprite_outline curve: there are no sprites"),
+    ({"model": replace(GROUPS, sprite_class="thing", sprite_turn=0.5, sprite_outline="curve", sprites=1)}, ""),
     ({"loss": "wgan_gp", "wrong_labels": 0.5}, "--wrong_labels 0.5 with --loss wgan_gp"), ({"wrong_labels": 0.5}, ""),
     ({"loss": "wgan", "spectral_norm": True, "wrong_labels": 0.5}, "--wrong_labels 0.5 with --loss wgan"),
     ({"loss": "wgan", "clip_weights": 0.01, "wrong_labels": 0.5}, "")])
