@@ -145,11 +145,6 @@ class TrainConfig:
     class_ce_steps: int | None = None
     """Steps for which `class_ce` trains the generator; all if not given. In time it learns what the discriminator takes for a class,
     not the class."""
-    class_noise: float = 0.0
-    """Standard deviation of the noise on clips, of values from -1 to 1, when their class is told, so that no few pixels make a class for
-    the critic (after randomised smoothing, Cohen et al. 2019, arXiv 1902.02918). In trials it helped for a time at most."""
-    class_noise_from: int = 0
-    """Steps without `class_noise` at the beginning: as long as it knows no class, a critic learns them sooner without."""
     diversity: float = 0.0
     """Weight of a penalty on generated clips of one class, from different latents, that lie closer together than real ones: by what share
     (after Yang et al. 2019, arXiv 1901.09024)."""
@@ -226,8 +221,8 @@ class TrainConfig:
                 (lambda value: 0 < value < inf, "above 0, and finite", ("lr", "image_fps")),
                 (lambda value: value is None or 0 < value < inf, "above 0, and finite", ("lr_d", "fps", "clip_grad", "clip_weights")),
                 (lambda value: 0 <= value < inf, "at least 0, and finite",
-                 ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "class_noise", "diversity", "mask_l1", "max_rollbacks",
-                  "alarm_after", "warmup", "augment_warmup", "class_noise_from", "grow_from", "eval_every")),
+                 ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks",
+                  "alarm_after", "warmup", "augment_warmup", "grow_from", "eval_every")),
                 (lambda value: value is None or 0 <= value < inf, "at least 0, and finite", ("class_ce_d",)),
                 (lambda value: 0 <= value < 1, "at least 0 and below 1", ("beta1", "beta2", "ema")),
                 (lambda value: 0 <= value <= 1, "between 0 and 1", ("augment_p", "max_broken", "grow_fade", "wrong_labels"))):
@@ -271,6 +266,8 @@ class TrainConfig:
                 need(f"model.{name}", value, value >= least, f"at least {least}")
             elif name.endswith("_size"):
                 need(f"model.{name}", value, value > 0, "above 0")
+            elif name.endswith("_turn"):
+                need(f"model.{name}", value, 0 <= value < inf, "at least 0, and finite")
             elif name.endswith("_eps"):
                 need(f"model.{name}", value, 0 < value < inf, "above 0, and finite")
             elif name.endswith("_dropout"):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import log
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +21,6 @@ from training.remarks import remarks
 from training.task import Batch, DataInfo, Noise, Phase, Request
 from utils import distributed
 from utils.errors import UserError
-
-DRAWS = 8  # of noise, for one answer to what class a clip shows
 
 
 class GANTask:
@@ -51,7 +48,7 @@ class GANTask:
         self.names_classes = tells and info.num_classes > 1
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("random_frame", self.takes_image),
                              ("wrong_labels", labelled), ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
-                             ("class_noise", tells), ("class_noise_from", tells), ("diversity", not self.takes_image)):
+                             ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -108,16 +105,10 @@ class GANTask:
 
     def certainty(self, nets: dict[str, nn.Module], request: Request) -> Tensor:
         """What the discriminator takes to be the probability, as its logarithm, that each of the samples of :meth:`sample` shows its
-        class, (B,); with ``class_noise``, without which it knows no clip, the mean over some draws of noise. Only where
-        ``names_classes`` is true."""
+        class, (B,). Only where ``names_classes`` is true."""
         self._grow(nets)
         made = _call(nets["generator"], self._asked(request), request.labels)
-        sure = []
-        for draw in range(DRAWS if self._class_noise() else 1):
-            noise = Noise((draw,), slice(0, 1), 1, made.device)  # the same for all clips, which are to be compared
-            seen = self._with_class_noise(made, noise)
-            sure.append(-F.cross_entropy(nets["discriminator"].judge(seen, request.labels)[1].float(), request.labels, reduction="none"))
-        return torch.stack(sure).logsumexp(0) - log(len(sure))
+        return -F.cross_entropy(nets["discriminator"].judge(made, request.labels)[1].float(), request.labels, reduction="none")
 
     def _grow(self, nets: dict[str, nn.Module]) -> None:
         for net in nets.values() if self.config.grow_from else ():
@@ -157,24 +148,14 @@ class GANTask:
     def _verdict(self, video: Tensor, label: Tensor) -> Tensor:
         return _call(self.nets["discriminator"], video, label).float()
 
-    def _for_class(self, video: Tensor, seen: Tensor, batch: Batch, weight: float) -> Tensor:
-        """What classes are told from where a ``weight`` asks for them: the clips as they are without augmentation (only real against
-        generated has to be made harder to tell), with the noise that is asked for. Where nothing asks, ``seen``."""
-        if not weight or self.num_classes == 1:
-            return seen
-        return self._with_class_noise(video, batch.noise)
-
-    def _with_class_noise(self, video: Tensor, noise: Noise) -> Tensor:
-        level = self._class_noise()
-        return torch.add(video, noise.normal("class", *video.shape[1:]), alpha=level) if level else video
-
-    def _class_noise(self) -> float:
-        return self.config.class_noise if self.step > self.config.class_noise_from else 0.0
+    def _told(self, weight: float) -> bool:
+        """Whether a ``weight`` asks for the class of clips, of which there are several."""
+        return bool(weight) and self.num_classes > 1
 
     def _verdict_and_class(self, seen: Tensor, plain: Tensor, label: Tensor, weight: float) -> tuple[Tensor, Tensor | None]:
         """Logits (B,) of the clips ``seen``, and where a ``weight`` asks for it the cross-entropy of each clip's class, (B,), told from
-        :meth:`_for_class`, ``plain``."""
-        if not weight or self.num_classes == 1:
+        the same clips without augmentation, ``plain``: only real against generated has to be made harder to tell."""
+        if not self._told(weight):
             return self._verdict(seen, label), None
         verdict, classes = self.nets["discriminator"].judge(plain, label)
         if plain is not seen:
@@ -184,8 +165,9 @@ class GANTask:
     def _judge(self, real: Tensor, fake: Tensor, plain: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits of both halves, and what :meth:`_verdict_and_class` says of the classes of the real one. One forward pass is faster, but
         statistics over clips must not mix real with generated ones."""
-        if plain is not real or any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
-                                    for layer in self.nets["discriminator"].modules()):
+        otherwise_seen = plain is not real and self._told(self.class_ce_d)
+        if otherwise_seen or any(isinstance(layer, BatchNorm) or isinstance(layer, MinibatchStd) and len(real) % layer.group
+                                 for layer in self.nets["discriminator"].modules()):
             verdict, class_ce = self._verdict_and_class(real, plain, label, self.class_ce_d)
             return verdict, self._verdict(fake, label), class_ce
         both = torch.cat([real, fake.to(real.dtype)])
@@ -199,8 +181,7 @@ class GANTask:
             with torch.no_grad():
                 fake = _call(self.nets["generator"], self._source(batch), batch.label)
         real_seen, fake_seen = self._augment(batch.video, batch, "real"), self._augment(fake, batch, "fake")
-        plain = self._for_class(batch.video, real_seen, batch, self.class_ce_d)
-        real, fake_logits, class_ce = self._judge(real_seen, fake_seen, plain, batch.label)
+        real, fake_logits, class_ce = self._judge(real_seen, fake_seen, batch.video, batch.label)
         loss = self.loss_d(real, fake_logits)
         if config.wrong_labels and self.num_classes > 1:
             refused = self.loss_d(real, self._verdict(real_seen, wrong(batch.label, self.num_classes, batch.noise)))
@@ -263,7 +244,7 @@ class GANTask:
             self._shared[batch.noise.rows.start] = made.detach()
         asks = config.class_ce * (config.class_ce_steps is None or batch.step <= config.class_ce_steps)
         seen = self._augment(made, batch, "fake")
-        fake, class_ce = self._verdict_and_class(seen, self._for_class(made, seen, batch, asks), batch.label, asks)
+        fake, class_ce = self._verdict_and_class(seen, made, batch.label, asks)
         if class_ce is not None:
             shown["class_ce"] = class_ce.mean()
         real = None

@@ -49,9 +49,6 @@ def _of_no_effect(config: TrainConfig) -> list[str]:
                      "leave it out")
     if config.compile_penalty and not config.penalised:
         found.append("--compile_penalty: there is no penalty to compile; leave it out")
-    if config.class_noise and not (config.class_ce or config.class_ce_d):
-        found.append(f"--class_noise {config.class_noise:g}: is on clips whose class is told, and nothing asks for that; add --class_ce 1, "
-                     "or leave it out")
     if not getattr(config.model, "sprites", True):
         usual = type(config.model)()
         for name in ("sprite_turn", "sprite_outline", "sprite_class"):
