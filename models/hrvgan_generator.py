@@ -93,8 +93,7 @@ class Sprites(nn.Module):
         self.project, blocks = start_and_blocks(plan, painter, told)
         colours, self.curved, self.size = 1 if by_class else 3, config.sprite_outline == "curve", (shape.height, shape.width)
         if self.curved:
-            # A bias would be the same for all classes: in a trial their squares became stars together.
-            self.blocks, self.curve = nn.ModuleDict(), nn.Linear(told, (1 + 2 * WAVES) * config.sprites, bias=False)
+            self.blocks, self.curve = nn.ModuleDict(), nn.Linear(told, (1 + 2 * WAVES) * config.sprites)
             self.paint = Paint(channels[-1], colours * config.sprites, 1, painter, told)
         else:
             self.blocks, self.paint = blocks, Paint(channels[0], (colours + 1) * config.sprites, 1, painter, told)
