@@ -22,10 +22,10 @@ class Paths(nn.Module):
     window, (B, sprites, frames, 2, 3) as ``torch.nn.functional.affine_grid`` takes it.
 
     A window is ``size`` times as high and wide as the frame, its middle always within the frame. Place, turn and size follow a cosine
-    series in time whose terms get smaller, so that paths begin smooth. The numbers of the condition (latents) after the first turn each
-    sprite besides, by ``turn`` radians: of things that come at any angle one angle was shown otherwise. A path is twice as long as a clip, which is cut from it at a place
-    told by the first number of the condition (a latent), as real clips are cut from longer videos: without that, clips of one class kept
-    to one path. Always in float32: places rounded to bfloat16 would show as jitter.
+    series in time whose terms get smaller, so that paths begin smooth. A path is twice as long as a clip, which is cut from it at a place
+    told by the first number of the condition (a latent), as real clips are cut from longer videos: without that, clips of one class kept to
+    one path. Each number after that turns one sprite besides, by ``turn`` radians times its value: without that, things that come at any
+    angle all lay the same way. Always in float32: places rounded to bfloat16 would show as jitter.
     """
 
     def __init__(self, condition: int, sprites: int, frames: int, height: int, width: int, size: float, turn: float = 0.0):
