@@ -106,13 +106,12 @@ class Sprites(nn.Module):
         x = self.project(told).view(-1, *self.grid)
         for block in self.blocks.values():
             x = block(x, told)
-        painted = self.paint(x, told).squeeze(2)
+        painted, each = self.paint(x, told).squeeze(2), (tint.shape[1], -1)
         if self.curved:
-            painted = F.interpolate(painted, self.size, mode="bilinear", align_corners=False)
-        painted = painted.unflatten(1, (tint.shape[1], -1))
-        if self.curved:
-            colours, mask = painted, curve_mask(self.curve(told).unflatten(1, (tint.shape[1], -1)), *self.size)
+            colours = F.interpolate(painted, self.size, mode="bilinear", align_corners=False).unflatten(1, each)
+            mask = curve_mask(self.curve(told).unflatten(1, each), *self.size)
         else:
+            painted = painted.unflatten(1, each)
             colours, mask = painted[:, :, :-1], painted_mask(painted[:, :, -1])
         return cut_out(colours + tint[..., None, None], mask), self.paths(condition)
 
