@@ -145,6 +145,8 @@ class TrainConfig:
     class_ce_steps: int | None = None
     """Steps for which `class_ce` trains the generator; all if not given. In time it learns what the discriminator takes for a class,
     not the class."""
+    class_ce_then: float = 0.0
+    """`class_ce` of the generator after `class_ce_steps`; a larger one asks for more once the discriminator knows the classes."""
     diversity: float = 0.0
     """Weight of a penalty on generated clips of one class, from different latents, that lie closer together than real ones: by what share
     (after Yang et al. 2019, arXiv 1901.09024)."""
@@ -221,7 +223,7 @@ class TrainConfig:
                 (lambda value: 0 < value < inf, "above 0, and finite", ("lr", "image_fps")),
                 (lambda value: value is None or 0 < value < inf, "above 0, and finite", ("lr_d", "fps", "clip_grad", "clip_weights")),
                 (lambda value: 0 <= value < inf, "at least 0, and finite",
-                 ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "diversity", "mask_l1", "max_rollbacks",
+                 ("r1", "r2", "gp", "pixel_mse", "first_frame_l1", "class_ce", "class_ce_then", "diversity", "mask_l1", "max_rollbacks",
                   "alarm_after", "warmup", "augment_warmup", "grow_from", "eval_every")),
                 (lambda value: value is None or 0 <= value < inf, "at least 0, and finite", ("class_ce_d",)),
                 (lambda value: 0 <= value < 1, "at least 0 and below 1", ("beta1", "beta2", "ema")),

@@ -48,7 +48,7 @@ class GANTask:
         self.names_classes = tells and info.num_classes > 1
         for name, needed in (("mask_l1", self.has_streams), ("first_frame_l1", self.takes_image), ("random_frame", self.takes_image),
                              ("wrong_labels", labelled), ("class_ce", tells), ("class_ce_d", tells), ("class_ce_steps", tells),
-                             ("diversity", not self.takes_image)):
+                             ("class_ce_then", tells), ("diversity", not self.takes_image)):
             if getattr(config, name) and not needed:
                 raise UserError(f"--{name} {getattr(config, name)}: {config.family} has nothing that it could apply to; leave it out")
         if config.grow_from and not hasattr(generator, "set_growth"):
@@ -242,7 +242,7 @@ class GANTask:
             shown["diversity"] = F.relu(1 - apart / self.clip_distances[stage(config, self.step)[0]]).sum() * share
         if config.share_fakes:
             self._shared[batch.noise.rows.start] = made.detach()
-        asks = config.class_ce * (config.class_ce_steps is None or batch.step <= config.class_ce_steps)
+        asks = config.class_ce if config.class_ce_steps is None or batch.step <= config.class_ce_steps else config.class_ce_then
         seen = self._augment(made, batch, "fake")
         fake, class_ce = self._verdict_and_class(seen, made, batch.label, asks)
         if class_ce is not None:
@@ -256,7 +256,7 @@ class GANTask:
         if config.first_frame_l1:
             shown["first_frame_l1"] = (self._given(made, batch).float() - self._given(batch.video, batch)).abs().mean()
         weights = {"mask": config.mask_l1, "pixel_mse": config.pixel_mse, "first_frame_l1": config.first_frame_l1,
-                   "class_ce": config.class_ce, "diversity": config.diversity}
+                   "class_ce": asks, "diversity": config.diversity}
         return {"loss": self.loss_g(real, fake) + sum(weights[name] * value for name, value in shown.items()), **shown}
 
 

@@ -21,7 +21,7 @@ _REPEATS_WEIGHT = 0.1
 # Settings that ask something of a discriminator, or of a generator trained against one. Without `share_fakes` nothing is asked for.
 _ADVERSARIAL = ("lr_d", "loss", "gp", "clip_weights", "d_repeats", "g_every", "compile_penalty", "grow_from", "grow_steps", "grow_fade",
                 "r1", "r2", "penalty_every", "pixel_mse", "first_frame_l1", "random_frame", "wrong_labels", "class_ce", "class_ce_d",
-                "class_ce_steps", "diversity", "mask_l1", "augment", "augment_p", "augment_warmup", "spectral_norm")
+                "class_ce_steps", "class_ce_then", "diversity", "mask_l1", "augment", "augment_p", "augment_warmup", "spectral_norm")
 
 
 class KeyframeTask:

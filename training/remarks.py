@@ -49,6 +49,8 @@ def _of_no_effect(config: TrainConfig) -> list[str]:
                      "leave it out")
     if config.compile_penalty and not config.penalised:
         found.append("--compile_penalty: there is no penalty to compile; leave it out")
+    if config.class_ce_then and config.class_ce_steps is None:
+        found.append(f"--class_ce_then {config.class_ce_then:g}: --class_ce holds to the end; add --class_ce_steps, or leave it out")
     if not getattr(config.model, "sprites", True):
         usual = type(config.model)()
         for name in ("sprite_turn", "sprite_outline", "sprite_class"):

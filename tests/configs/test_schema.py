@@ -23,7 +23,7 @@ def config(**settings) -> TrainConfig:
       "max_frames", "workers", "threads", "eval_threads", "eval_samples", "class_ce_steps", "lr", "lr_d", "fps",
       "clip_grad", "image_fps", "alarm_patience", "split_list")),
     *((dict([(name, -1)]), name) for name in ("r1", "r2", "max_rollbacks", "seed", "ema", "beta1", "augment_p", "max_broken",
-                                              "batch_size", "eval_every", "class_ce", "class_ce_d")),
+                                              "batch_size", "eval_every", "class_ce", "class_ce_d", "class_ce_then")),
     *((dict([(name, 1)]), name) for name in ("ema", "beta1", "beta2")),
     *((dict([(name, float(value))]), name) for name in ("lr", "fps", "image_fps", "r1", "gp", "clip_grad") for value in ("inf", "nan")),
     ({"augment_p": 1.01}, "augment_p"), ({"metrics": " ,"}, "metrics"), ({"best": "fid"}, "best"),

@@ -40,11 +40,12 @@ def test_the_chance_that_a_clip_shows_its_class():
     torch.testing.assert_close(found, torch.nn.functional.logsigmoid(logits))
 
 
-def test_the_generator_may_be_asked_for_the_class_for_a_time():
-    task, batch = answer_task(loss="bce", class_ce=0.5, class_ce_steps=3), a_batch()
-    always, never = (answer_task(loss="bce", class_ce=weight, class_ce_d=0.5) for weight in (0.5, 0.0))
-    for step, as_in in ((1, always), (3, always), (4, never)):
+@pytest.mark.parametrize("then", [0.0, 2.0])
+def test_the_generator_may_be_asked_for_the_class_for_a_time_and_then_by_another_weight(then):
+    task, batch = answer_task(loss="bce", class_ce=0.5, class_ce_steps=3, class_ce_then=then), a_batch()
+    first, after = (answer_task(loss="bce", class_ce=weight, class_ce_d=0.5) for weight in (0.5, then))
+    for step, as_in in ((1, first), (3, first), (4, after)):
         batch.step = step
         for phase in ("d", "g"):
             assert task.losses(phase, batch) == as_in.losses(phase, batch)
-    assert always.losses("g", batch)["loss"] != never.losses("g", batch)["loss"]
+    assert first.losses("g", batch)["loss"] != after.losses("g", batch)["loss"]

@@ -267,7 +267,8 @@ def test_samples_of_a_generator_that_answers_to_images():
     assert torch.equal(found, Answer()(batch.video[:, :, 0], batch.label))
 
 
-@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "random_frame", "wrong_labels", "class_ce", "class_ce_d", "class_ce_steps"])
+@pytest.mark.parametrize("term", ["mask_l1", "first_frame_l1", "random_frame", "wrong_labels", "class_ce", "class_ce_d", "class_ce_steps",
+                                  "class_ce_then"])
 def test_a_term_that_could_apply_to_nothing_is_refused(term):
     with pytest.raises(UserError, match=f"--{term} 1"):
         build_task(TrainConfig(height=16, width=16, model=DCGANConfig(), **{term: 1}), DataInfo())

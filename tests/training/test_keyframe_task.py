@@ -188,7 +188,7 @@ def test_crops_too_small_for_the_perceptual_loss_are_named_before_anything_is_re
 VAIN = {"lr_d": 1e-4, "loss": "wgan_gp", "gp": 1.0, "clip_weights": 0.01, "d_repeats": 2, "g_every": 2, "compile_penalty": True,
         "grow_from": 2, "grow_steps": 5, "grow_fade": 0.2, "r1": 5.0, "r2": 5.0, "penalty_every": 2, "pixel_mse": 1.0,
         "first_frame_l1": 1.0, "random_frame": True, "wrong_labels": 0.5, "class_ce": 1.0, "class_ce_d": 1.0, "class_ce_steps": 5,
-        "diversity": 1.0, "mask_l1": 1.0, "augment": "color", "augment_p": 0.5,
+        "class_ce_then": 1.0, "diversity": 1.0, "mask_l1": 1.0, "augment": "color", "augment_p": 0.5,
         "augment_warmup": 9, "spectral_norm": True}
 
 

@@ -23,6 +23,7 @@ GROUPS = HRVGANConfig(g_width=4, d_width=4, max_width=8, time_doublings=1)
     ({"batch_size": 10, "accumulate": 2}, "the 5 clips of a pass make no groups"), ({"batch_size": 12, "accumulate": 2}, ""),
     ({"loss": "wgan_gp", "penalty_every": 16}, "--penalty_every 16: is for r1 and r2"), ({"r2": 1.0, "penalty_every": 16}, ""),
     ({"compile_penalty": True}, "there is no penalty to compile"), ({"compile_penalty": True, "r1": 1.0}, ""),
+    ({"class_ce_then": 4.0}, "--class_ce_then 4: --class_ce holds to the end"), ({"class_ce_then": 4.0, "class_ce_steps": 9}, ""),
     ({"model": replace(GROUPS, sprite_class="thing")}, "--model.sprite_class thing: there are no sprites"),
     ({"model": replace(GROUPS, sprite_turn=0.5)}, "--model.sprite_turn 0.5: there are no sprites"),
     ({"model": replace(GROUPS, sprite_outline="curve")}, "--model.sprite_outline curve: there are no sprites"),
